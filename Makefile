@@ -1,0 +1,63 @@
+# `make` alone lists the targets. Every setting below can be given on the command line: make test JOBS=0
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+VENV ?= .venv
+# Where torch alone comes from. Empty: pip's own index, which on Linux may give builds of several gigabytes for CUDA.
+# For a machine without a GPU give PyTorch's CPU index, as written on its install page: make demo TORCH_INDEX=https://...
+TORCH_INDEX ?=
+# Processes that run tests; 0 runs them in pytest's own.
+JOBS ?= 2
+# More for pytest: make test PYTEST_ARGS="-k contrastive"
+PYTEST_ARGS ?=
+
+EXTRAS := dev,finetune,report
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+export PYTHON TORCH_INDEX
+
+.PHONY: help demo test check format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.plain ## install sacl, train on the sample corpus, read a conversation
+	@$(VENV)/bin/sacl demo
+
+test: $(VENV)/.dev ## run the tests and the examples in docstrings
+	@$(VENV)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## style, types, import order, and the wheel in a clean environment
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	@scripts/check-wheel $(VENV)/bin/python
+
+format: $(VENV)/.dev ## put the code into the house style
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.dev ## time what is timed, beside what it is compared with
+	@$(VENV)/bin/python -m pytest benchmarks --override-ini addopts= --import-mode=importlib $(PYTEST_ARGS)
+
+clean: ## remove the environment, caches and what was built
+	@rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is touched last, so its existence means that the installation was completed. Both installations are editable:
+# code that changes is seen without installing again. The tools join the plain package in one environment; a target asks
+# for the stamp it needs, in any order.
+$(VENV)/.plain: pyproject.toml constraints.txt
+	@scripts/make-venv $(VENV)
+	@echo "installing sacl into $(VENV)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.plain
+	@echo "installing the tools and extras ($(EXTRAS)) into $(VENV)"
+	@$(PIP) --editable '.[$(EXTRAS)]'
+	@touch $@

@@ -1,0 +1,143 @@
+"""A perturbation of fixed length: computed from gradients, applied, taken back exactly.
+
+A *point* is what can be perturbed: a parameter, or a module whose output is perturbed. A perturbation is a list of
+tensors, one a point; None leaves the point as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Point = nn.Parameter | nn.Module
+Perturbation = list[Tensor | None]
+Norm = Literal["tensor", "all"]
+
+
+def of_length(directions: Sequence[Tensor | None], length: float, norm: Norm = "tensor") -> Perturbation:
+    """r = length x g / ||g||: the released FGM step, the paper's worst case to first order.
+
+    Args:
+        directions: gradients, one a point, or None.
+        length: epsilon.
+        norm: every tensor by its own norm (released), or all by their common one (paper).
+
+    Returns:
+        None for a tensor whose norm is zero or not a finite number.
+    """
+    norms = [None if g is None else torch.linalg.vector_norm(g) for g in directions]
+    if norm == "all":
+        present = [n for n in norms if n is not None]
+        common = torch.linalg.vector_norm(torch.stack(present)) if present else None
+        norms = [None if n is None else common for n in norms]
+    return [
+        None if g is None or n is None or not n.isfinite() or n == 0 else length * g.detach() / n
+        for g, n in zip(directions, norms, strict=True)
+    ]
+
+
+def project(perturbation: Perturbation, epsilon: float, norm: Norm = "tensor") -> Perturbation:
+    """Shortens to epsilon what is longer, tensor by tensor or all by their common norm."""
+    norms = [None if r is None else torch.linalg.vector_norm(r) for r in perturbation]
+    if norm == "all":
+        present = [n for n in norms if n is not None]
+        common = torch.linalg.vector_norm(torch.stack(present)) if present else None
+        norms = [common] * len(perturbation)
+    return [
+        r if r is None or n is None or n <= epsilon else epsilon * r / n
+        for r, n in zip(perturbation, norms, strict=True)
+    ]
+
+
+def add(a: Perturbation, b: Perturbation) -> Perturbation:
+    """Sum, point by point; None counts as zero."""
+    return [y if x is None else x if y is None else x + y for x, y in zip(a, b, strict=True)]
+
+
+@contextmanager
+def perturbed(points: Sequence[Point], perturbation: Perturbation) -> Iterator[None]:
+    """Inside, every point is moved by its tensor; on leaving, also by an exception, all is as before, bit for bit.
+
+    A parameter's storage is exchanged, never written to. Run the backward pass inside: autograd reads the perturbed
+    values from the parameters themselves.
+    """
+    with ExitStack() as undo:
+        for point, r in zip(points, perturbation, strict=True):
+            if r is None:
+                continue
+            if isinstance(point, nn.Module):
+                undo.callback(point.register_forward_hook(_adding(r)).remove)
+            else:
+                undo.callback(setattr, point, "data", point.data)
+                point.data = point.data + r
+        yield
+
+
+@contextmanager
+def watched(points: Sequence[Point]) -> Iterator[list[list[Tensor]]]:
+    """Gives, a point, the tensors by which its gradient can be asked for once the forward pass has run.
+
+    For a parameter that is itself. For a module it is a tensor of zeros added to its output.
+    """
+    with ExitStack() as undo:
+        variables: list[list[Tensor]] = []
+        for point in points:
+            if isinstance(point, nn.Module):
+                variables.append([])
+                undo.callback(point.register_forward_hook(_watching(variables[-1])).remove)
+            else:
+                variables.append([point])
+        yield variables
+
+
+@contextmanager
+def frozen(points: Sequence[Point]) -> Iterator[None]:
+    """Inside, no gradient is computed for the points that are parameters."""
+    parameters = [p for p in points if isinstance(p, nn.Parameter)]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Inside, batch normalisation works as ever; on leaving, its running statistics are as before."""
+    buffers = [
+        buffer
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._NormBase)
+        for buffer in module.buffers(recurse=False)
+    ]
+    saved = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, saved, strict=True):
+            buffer.copy_(value)
+
+
+def _adding(r: Tensor):  # type: ignore[no-untyped-def]
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return output + r
+
+    return hook
+
+
+def _watching(variables: list[Tensor]):  # type: ignore[no-untyped-def]
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise TypeError(f"{type(module).__name__} gives {type(output).__name__}: perturb a module that gives a tensor")
+        if variables:
+            raise ValueError(f"{type(module).__name__} runs twice in one forward pass: perturb one that runs once")
+        variables.append(torch.zeros_like(output, requires_grad=True))
+        return output + variables[0]
+
+    return hook

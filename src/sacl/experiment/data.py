@@ -1,0 +1,109 @@
+"""From a recipe to the vectors and labels that a run reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacl.conversation import Conversation, Corpus
+from sacl.datasets import load_corpus
+from sacl.errors import DataError
+from sacl.experiment.recipe import Recipe
+from sacl.features.corpus import features_of
+from sacl.features.encoder import Encoder
+from sacl.features.store import FeatureStore
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A corpus, as one seed divides it, and its vectors."""
+
+    corpus: Corpus
+    store: FeatureStore
+    modalities: Sequence[str] | None
+
+    def split(self, name: str) -> tuple[Sequence[Conversation], list[np.ndarray]]:
+        """Conversations of a split and their vectors, one (utterances, features) array each.
+
+        Raises:
+            DataError: the corpus has no such split.
+        """
+        conversations = self.corpus[name]
+        # Where the seed draws the validation split, vectors stand under the split that another seed gave.
+        homes = ["test"] if name == "test" else [s for s in self.store.splits if s != "test" or len(self.store.splits) == 1]
+        rows = {
+            conversation: vectors
+            for home in homes
+            if home in self.store.splits
+            for (conversation, _), vectors in zip(
+                self.store.splits[home], self.store.rows(home, self.modalities), strict=True
+            )
+            if home == name or self.redrawn
+        }
+        return conversations, [rows[c.id] for c in conversations]
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether train and valid stand otherwise here than where the vectors were made."""
+        return any(
+            [c.id for c in self.corpus[s]] != [id for id, _ in self.store.splits[s]] for s in self.corpus.splits
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What a run's record says of its data."""
+        return {
+            "corpus": self.corpus.name,
+            "fingerprint": self.corpus.fingerprint(),
+            "features": self.store.sha256,
+            "source": dict(self.store.source),
+            "modalities": list(self.modalities or self.store.modalities),
+        }
+
+
+def load_run_data(
+    recipe: Recipe,
+    seed: int,
+    *,
+    data: Path | None = None,
+    features: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> RunData:
+    """Corpus and vectors of one run; encodes what is not in the cache.
+
+    Args:
+        recipe: names the data set and the encoder.
+        seed: divides train from validation where the recipe says so.
+        data: the data set's folder.
+        features: a folder of vectors (`FeatureStore`) in place of the encoder.
+        cache: where encoded texts are kept.
+        progress: told of the encoding.
+
+    Raises:
+        DataError, FeatureError: see `load_corpus`, `features_of` and `FeatureStore`.
+    """
+    policy = recipe.data.validation
+    base = load_corpus(recipe.data.name, data, **({} if policy == "given" else {"validation": "fixed"}))
+    for split in ("train", "valid", "test"):
+        if split not in base.splits:
+            raise DataError(
+                f"there is no split {split!r}, and training needs train, valid and test",
+                where=base.name,
+                remedy="Give a folder with train, valid and test",
+            )
+    if features is not None:
+        store = FeatureStore.open(features)
+        store.check(base)
+    else:
+        s = recipe.features
+        has_texts = any(u.vector is None for u in base.utterances())
+        encoder = Encoder.load(s.encoder, pooling=s.pooling, layer=s.layer) if has_texts else None
+        store = features_of(base, encoder, cache, progress)
+    corpus = base if policy != "by-seed" else load_corpus(recipe.data.name, data, validation=policy, seed=seed)
+    return RunData(corpus, store, recipe.features.modalities)

@@ -1,0 +1,205 @@
+"""A recipe: every setting of an experiment in one YAML file, the published numbers beside them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from sacl.errors import RecipeError
+from sacl.settings import FeatureSettings, ModelSettings, ObjectiveSettings, Settings, TrainingSettings
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class DataSettings(Settings):
+    """What is trained on."""
+
+    name: str
+    """A known data set, or the path of a folder with train, valid and test as JSONL or CSV."""
+    validation: Literal["given", "by-seed", "fixed"] = "given"
+    """The validation split: as the data set gives it; drawn from the training conversations by the seed of the run;
+    or the fixed one (`by-seed` and `fixed`: IEMOCAP only)."""
+
+
+class Figures(Settings):
+    """Published figures, in percent; what is not known is left out."""
+
+    accuracy: Percent | None = None
+    weighted_f1: Percent | None = None
+    macro_f1: Percent | None = None
+    f1: dict[str, Percent] = {}
+    """By emotion."""
+
+
+class Published(Settings):
+    """The row that a recipe is to reproduce."""
+
+    source: str
+    """Paper and table."""
+    encoder: str
+    """What made the features. Another encoder gives other figures."""
+    mean: Figures
+    """Over seeds."""
+    one_seed: Figures | None = None
+    """The single run that was published beside the mean."""
+
+
+class Recipe(Settings):
+    """An experiment: data, features, model, objective, training, seeds."""
+
+    name: str
+    description: str
+    data: DataSettings
+    features: FeatureSettings = FeatureSettings()
+    model: ModelSettings = ModelSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingSettings = TrainingSettings()
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] = [0, 1, 2, 3, 4]
+    published: Published | None = None
+    departures: list[str] = []
+    """Where it leaves what its source did."""
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe:
+    """A recipe by name or from a file.
+
+    Args:
+        name_or_path: one of `recipe_names()`, or the path of a YAML file.
+        overrides: settings on top of it, `training.epochs=3` say.
+
+    Raises:
+        RecipeError: no such recipe, YAML that cannot be read, an unknown setting, or one out of range.
+    """
+    if name_or_path in recipe_names():
+        text, where = (_folder() / f"{name_or_path}.yaml").read_text(encoding="utf-8"), f"recipe {name_or_path}"
+    else:
+        text, where = _read(name_or_path), name_or_path
+    content = _parse(text, where)
+    if not isinstance(content, dict):
+        raise RecipeError("it is no mapping of settings", where=where, remedy="Start from one of the package's recipes")
+    for override in overrides or []:
+        _override(content, override)
+    return parse_recipe(content, where)
+
+
+def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
+    """Plain data -> Recipe; `where` goes into the RecipeError that a wrong setting raises."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(*_explained(error.errors()[0]), where=where) from None  # type: ignore[misc]
+    except RecursionError:
+        raise RecipeError("it is nested too deeply", where=where, remedy="Write plain sections") from None
+
+
+def _folder():  # type: ignore[no-untyped-def]
+    return files("sacl.experiment") / "recipes"
+
+
+def _read(name: str) -> str:
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        close = difflib.get_close_matches(name, recipe_names(), 1)
+        raise RecipeError(
+            f"there is no recipe {name!r}",
+            remedy=f"Did you mean {close[0]}?" if close else f"Use one of {', '.join(recipe_names())}, or a .yaml file",
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError("there is no such file", where=name, remedy="Check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"it cannot be read as UTF-8 text ({error})", where=name, remedy="Check the file") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's reading of plain words, where YAML 1.1 takes `1e-4` for text and `no` for false.
+
+    Anchors, aliases and repeated keys are refused: a recipe needs none, and a few lines of them fill the memory.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not read", event.start_mark)
+        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value]
+        for i, (key, _) in enumerate(node.value):
+            if key.value in keys[:i]:
+                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":int", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern, _first in (
+    ("bool", r"true|false", "tf"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise RecipeError(f"it is no YAML: {error.problem}", where=where + line, remedy="Mend that line") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(f"it is no YAML: {str(error).splitlines()[0]}", where=where, remedy="Mend the file") from None
+    except RecursionError:
+        raise RecipeError("it is nested too deeply", where=where, remedy="Write plain sections") from None
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"{override!r} is no setting", where="--set", remedy="Write key=value, training.epochs=3 say")
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"{section!r} is no section", where=f"--set {override}", remedy="Check the key")
+    content[last] = _parse(value, f"--set {override}")
+
+
+def _explained(error: Any) -> tuple[str]:
+    """Pydantic's finding in one sentence, with the setting's full name."""
+    *sections, last = [str(part) for part in error["loc"]] or [""]
+    name = ".".join([*sections, last])
+    if error["type"] == "extra_forbidden":
+        known = list(_section(sections))
+        close = difflib.get_close_matches(last, known, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        return (f"there is no setting {name!r}; {hint}",)
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if error["type"] in {"missing", "value_error"} else f", not {error['input']!r:.60}"
+    return (f"{name}: {message[:1].lower()}{message[1:]}{given}",)
+
+
+def _section(names: list[str]) -> dict[str, Any]:
+    """Fields of the section that the names lead to."""
+    fields: dict[str, Any] = dict(Recipe.model_fields)
+    for name in names:
+        kinds = [fields[name].annotation, *getattr(fields[name].annotation, "__args__", ())] if name in fields else []
+        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        fields = dict(model.model_fields) if model else {}
+    return fields

@@ -1,0 +1,202 @@
+"""One seed of a recipe: train, select on validation, then score the test split once."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sacl.conversation import Corpus
+from sacl.errors import RunError
+from sacl.experiment.data import RunData
+from sacl.experiment.recipe import Recipe
+from sacl.model.batch import ConversationItem
+from sacl.training.fit import Fit, class_weights
+from sacl.training.loop import Evaluation, evaluate, make_batches
+from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, build_model, make_items
+
+RESULT_FILE, METRICS_FILE, PREDICTIONS_FILE = "result.json", "metrics.jsonl", "predictions.jsonl"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+def run_seed(
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    data: RunData,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Trains one seed in a folder of its own; a folder that was left in the middle is continued.
+
+    Args:
+        recipe: the settings.
+        seed: of everything random.
+        folder: gets `metrics.jsonl` as it goes, `model.safetensors`, `predictions.jsonl`, and last `result.json`.
+        data: the corpus and its vectors.
+        on_epoch: given each epoch's figures.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        SaclError: data, features, numbers or a disk at fault.
+    """
+    if (folder / RESULT_FILE).exists():
+        return read_result(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"it cannot be made ({error.strerror})", where=str(folder), remedy="Choose another folder"
+        ) from error
+    torch.set_num_threads(recipe.training.threads)
+    torch.use_deterministic_algorithms(True)
+    started = time.monotonic()
+    trained, history = _train(recipe, seed, folder, data, on_epoch)
+    trained.save(folder / MODEL_FILE)
+    test = score_split(trained, recipe, data, "test")
+    write_aside(folder / PREDICTIONS_FILE, "".join(_prediction_lines(data.corpus, "test", test)))
+    result = {
+        "format_version": 1,
+        "recipe": recipe.name,
+        "seed": seed,
+        "epoch": trained.about["epoch"],
+        "epochs": len(history),
+        "seconds": round(time.monotonic() - started, 1),
+        "labels": list(data.corpus.labels),
+        "valid": trained.about["valid"],
+        "test": {"loss": test.loss, **test.scores.to_dict()},
+        "data": data.identity(),
+    }
+    # Last, so that a result's existence means that the seed is complete.
+    write_aside(folder / RESULT_FILE, json.dumps(result, indent=1))
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return result
+
+
+def _train(
+    recipe: Recipe, seed: int, folder: Path, data: RunData, on_epoch: Callable[[dict[str, Any]], None] | None
+) -> tuple[TrainedModel, list[dict[str, Any]]]:
+    conversations, vectors = data.split("train")
+    standardisation = Standardisation.of(vectors) if recipe.features.standardise else None
+    width, labels = vectors[0].shape[1], data.corpus.labels
+    train = make_items(conversations, vectors, labels, width, standardisation)
+    valid = make_items(*data.split("valid"), labels, width, standardisation)
+    monitor = None
+    if recipe.training.monitor_test:
+        test = make_items(*data.split("test"), labels, width, standardisation)
+
+        def monitor(_: torch.nn.Module) -> dict[str, float]:
+            return {"test_weighted_f1 (not used to select)": fit.evaluate(test).scores.weighted_f1}
+
+    fit = Fit(
+        lambda: build_model(recipe.model, width, len(labels)),
+        train,
+        valid,
+        labels,
+        recipe.model,
+        recipe.objective,
+        recipe.training,
+        seed,
+        checkpoint=folder / CHECKPOINT_FILE,
+        monitor=monitor,
+    )
+    with (folder / METRICS_FILE).open("w", encoding="utf-8") as metrics:
+
+        def note(figures: dict[str, Any]) -> None:
+            metrics.write(json.dumps(figures) + "\n")
+            metrics.flush()
+            if on_epoch is not None:
+                on_epoch(figures)
+
+        fitted = fit.run(note)
+    chosen = fitted.history[fitted.epoch - 1]
+    about = {
+        "recipe": recipe.name,
+        "corpus": data.corpus.name,
+        "seed": seed,
+        "epoch": fitted.epoch,
+        "valid": {k.removeprefix("valid_"): v for k, v in chosen.items() if k.startswith("valid_")},
+    }
+    encoder = dict(data.store.source) if "sha256" in data.store.source else None
+    model = TrainedModel(
+        fitted.model.cpu(), recipe.model, labels, width, recipe.features, encoder, standardisation, about
+    )
+    return model, fitted.history
+
+
+def score_split(trained: TrainedModel, recipe: Recipe, data: RunData, split: str) -> Evaluation:
+    """A trained model on one split, on batches of training size."""
+    items = trained.items(*data.split(split))
+    dtype = torch.float64 if recipe.training.double else torch.float32
+    weights = None
+    if recipe.objective.class_weights != "none":
+        weights = class_weights(recipe.objective, trained.labels, trained.items(*data.split("train")), dtype)
+    batches = make_batches(_as(items, dtype), range(len(items)), recipe.training.batch_size, recipe.model)
+    return evaluate(trained.model, batches, recipe.objective, weights)
+
+
+def _as(items: list[ConversationItem], dtype: torch.dtype) -> list[ConversationItem]:
+    return [ConversationItem(i.id, i.features.to(dtype), i.speakers, i.labels) for i in items]
+
+
+def _prediction_lines(corpus: Corpus, split: str, evaluation: Evaluation) -> list[str]:
+    """One JSON line an utterance: ids, label, prediction, probabilities; no text."""
+    turns = [(c.id, u) for c in corpus[split] for u in c.utterances]
+    lines = []
+    for (conversation, utterance), scores in zip(turns, evaluation.log_probabilities, strict=True):
+        probabilities = np.exp(scores)
+        record = {
+            "conversation": conversation,
+            "utterance": utterance.id,
+            "emotion": utterance.emotion,
+            "predicted": corpus.labels.names[int(scores.argmax())],
+            "probabilities": {n: round(float(p), 6) for n, p in zip(corpus.labels, probabilities, strict=True)},
+        }
+        lines.append(json.dumps(record) + "\n")
+    return lines
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """What a completed seed left.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = folder / RESULT_FILE
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if result["format_version"] != 1:
+            raise RunError(f"its format_version is {result['format_version']}", where=str(path), remedy="Upgrade sacl")
+        return dict(result)
+    except FileNotFoundError:
+        raise RunError("this seed is not complete", where=str(folder), remedy="Continue with --resume") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError("it is damaged", where=str(path), remedy="Delete the seed's folder and --resume") from error
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Writes a text file to the side, then moves it into place.
+
+    Raises:
+        RunError: it cannot be written; what was there stays.
+    """
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise RunError(
+            f"it cannot be written ({error.strerror})", where=str(path), remedy="Free space or choose another folder"
+        ) from error

@@ -1,0 +1,6 @@
+"""Losses as pure functions."""
+
+from sacl.losses.classification import focal_loss
+from sacl.losses.contrastive import nt_xent, sup_con
+
+__all__ = ["focal_loss", "nt_xent", "sup_con"]

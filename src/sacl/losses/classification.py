@@ -1,0 +1,41 @@
+"""The classification half of the soft supervised contrastive loss."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+
+def focal_loss(
+    log_probabilities: Tensor,
+    labels: Tensor,
+    *,
+    gamma: float = 0.0,
+    class_weights: Tensor | None = None,
+    reduction: Literal["sum", "mean"] = "sum",
+) -> Tensor:
+    """Focal loss; with `gamma` 0 and no weights, cross-entropy.
+
+        L = sum_i  -w[y_i] (1 - p_i)^gamma log p_i,      p_i the probability of label y_i
+
+    The factor (1 - p_i)^gamma is a constant to the gradient, as in the authors' code. (Lin et al. 2017, eq. 5,
+    differentiate it.)
+
+    Args:
+        log_probabilities: shape (utterances, emotions).
+        labels: shape (utterances,), index of the emotion.
+        gamma: how strongly well-recognised utterances are played down; at least 0.
+        class_weights: shape (emotions,).
+        reduction: `sum`, or the `mean` over utterances.
+
+    Returns:
+        A scalar; 0 for no utterances.
+    """
+    log_p = log_probabilities.gather(1, labels[:, None])[:, 0]
+    loss = -log_p
+    if gamma:
+        loss = (1 - log_p.detach().exp()) ** gamma * loss
+    if class_weights is not None:
+        loss = class_weights[labels] * loss
+    return loss.sum() if reduction == "sum" else loss.sum() / max(len(loss), 1)

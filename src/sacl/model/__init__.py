@@ -1,0 +1,1 @@
+"""The batch that every model reads, and the models."""

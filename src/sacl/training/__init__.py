@@ -1,0 +1,1 @@
+"""The SACL objective and the loop that trains by it. Nothing here can reach a test split."""

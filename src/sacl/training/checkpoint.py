@@ -1,0 +1,104 @@
+"""Tensors and JSON in one safetensors file that carries its own SHA-256. Models and checkpoints are such files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sacl.errors import ModelError
+
+FORMAT_VERSION = 1
+"""Of everything written here. A file of a later version is refused; an earlier one keeps loading."""
+
+
+def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+    """Writes to the side, then moves into place: a reader sees the old file or the new one, whole.
+
+    Args:
+        path: the file.
+        kind: `model` or `checkpoint`; `load` refuses the other.
+        tensors: by name.
+        content: anything JSON can say.
+
+    Raises:
+        ModelError: it cannot be written; what was there stays.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(content, sort_keys=True, allow_nan=True)
+    metadata = {"format_version": str(FORMAT_VERSION), "kind": kind, "content": text}
+    metadata["sha256"] = _digest(plain, metadata)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        save_file(plain, aside, metadata)
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except (OSError, SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise ModelError(
+            f"it cannot be written ({_reason(error)})", where=str(path), remedy="Free space or choose another folder"
+        ) from error
+
+
+def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what `save` wrote, and checks every byte of it.
+
+    Raises:
+        ModelError: missing, damaged, of another kind or a later version, or holding numbers that are not finite.
+    """
+    if not path.is_file():
+        raise ModelError(f"there is no {kind}", where=str(path), remedy="Name a run's folder or its model.safetensors")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, kind, _reason(error)) from error
+    if "format_version" not in metadata or "kind" not in metadata:
+        raise ModelError(
+            f"it is a safetensors file, but no {kind} of this library",
+            where=str(path),
+            remedy="Bring a released checkpoint in with `sacl import`",
+        )
+    if metadata["kind"] != kind:
+        raise ModelError(f"it is a {metadata['kind']}, not a {kind}", where=str(path), remedy=f"Name a {kind}")
+    if not metadata["format_version"].isdecimal() or int(metadata["format_version"]) > FORMAT_VERSION:
+        raise ModelError(
+            f"its format_version is {metadata['format_version']!r}, and this sacl knows up to {FORMAT_VERSION}",
+            where=str(path),
+            remedy="Upgrade sacl",
+        )
+    if metadata.pop("sha256", None) != _digest(tensors, metadata):
+        raise _damaged(path, kind, "its SHA-256 is not the one it was written with")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ModelError(f"{name} holds numbers that are not finite", where=str(path), remedy="Train again")
+    return tensors, json.loads(metadata["content"])
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, kind: str, reason: str) -> ModelError:
+    remedy = "Train again" if kind == "model" else "Delete it; the run then starts this seed anew"
+    return ModelError(f"the {kind} is damaged ({reason})", where=str(path), remedy=remedy)
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0].rstrip(".")

@@ -1,0 +1,291 @@
+"""SACL: the soft supervised contrastive loss on the clean and on the adversarially perturbed network.
+
+    L = L_soft(clean; lambda) + L_soft(adversarial; lambda_adv),   L_soft = L_classification + lambda L_contrastive
+
+It works on any PyTorch model: `SACL.backward` is given a closure that runs the forward pass, and fills `.grad`. It
+never steps. See Hu et al. 2023, section 3, and `ObjectiveSettings` for every choice in which the released code and the
+paper differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sacl.adversary import (
+    Perturbation,
+    Point,
+    add,
+    frozen,
+    of_length,
+    perturbed,
+    project,
+    statistics_kept,
+    watched,
+)
+from sacl.losses import focal_loss, nt_xent, sup_con
+from sacl.settings import ObjectiveSettings
+
+Target = nn.Module | nn.Parameter | Sequence[nn.Parameter] | Mapping[str, nn.Parameter]
+
+
+class Forward(NamedTuple):
+    """What a closure returns.
+
+    Args:
+        log_probabilities: shape (items, classes).
+        embeddings: shape (items, width), what the contrastive loss compares where settings say `hidden`.
+        labels: shape (items,), int64.
+        mask: shape (items,), true where an item has a label; None for all.
+    """
+
+    log_probabilities: Tensor
+    embeddings: Tensor
+    labels: Tensor
+    mask: Tensor | None = None
+
+
+class Terms(NamedTuple):
+    """The soft supervised contrastive loss and its parts, each a scalar without gradient."""
+
+    classification: Tensor
+    contrastive: Tensor
+    total: Tensor
+
+
+class Step(NamedTuple):
+    """What one micro-batch gave.
+
+    Args:
+        clean: losses on the network as it is.
+        adversarial: losses on the perturbed network, or None where the adversary did not act.
+        channel: the channel it acted on, `all` for every target, or None.
+        forward: the clean forward pass, without gradient.
+    """
+
+    clean: Terms
+    adversarial: Terms | None
+    channel: str | None
+    forward: Forward
+
+
+class SACL:
+    """The objective: fills the gradients of one micro-batch.
+
+    Args:
+        model: the network; batch normalisation in it keeps the statistics of the clean pass.
+        targets: what may be perturbed, by channel name. A channel is a module, whose output is perturbed, or
+            parameters. Token ids cannot be perturbed: name the embedding module. Required unless `adversary.kind` is
+            `none`, in which case it is ignored.
+        settings: weights, temperature, adversary.
+        class_weights: shape (classes,), for the classification loss.
+        generator: for the draw of channel and for random directions; PyTorch's own by default.
+        scale: applied to a loss before its backward pass, `torch.amp.GradScaler.scale` say. A perturbation does not
+            depend on it, since it has fixed length; where gradients overflow, the adversary moves nothing.
+
+    Raises:
+        ValueError: a channel without parameters, a frozen parameter, or shares for a channel that does not exist.
+
+    Parameters that several modules share are perturbed once. Gradients of earlier micro-batches are kept and added
+    to, as with `backward`.
+
+    >>> encoder, head = nn.Linear(4, 8), nn.Linear(8, 3)
+    >>> settings = ObjectiveSettings(adversary={"on": ["input"], "shares": {}, "epsilon": 0.1})
+    >>> sacl = SACL(nn.Sequential(encoder, head), {"input": encoder}, settings)
+    >>> x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    >>> def closure():
+    ...     z = encoder(x)
+    ...     return Forward(head(z).log_softmax(1), z, y)
+    >>> sacl.backward(closure).channel
+    'input'
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        targets: Mapping[str, Target],
+        settings: ObjectiveSettings | None = None,
+        *,
+        class_weights: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        scale: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.model = model
+        self.settings = settings or ObjectiveSettings()
+        self.class_weights = class_weights
+        self.generator = generator
+        self.scale = scale or (lambda loss: loss)
+        self.channels: dict[str, list[Point]] = {}
+        adversary = self.settings.adversary
+        if adversary.kind != "none":
+            missing = [name for name in adversary.on if name not in targets]
+            if missing:
+                raise ValueError(f"no target {missing[0]!r}: the model offers {', '.join(targets) or 'none'}")
+            self.channels = {name: _points(name, targets[name]) for name in adversary.on}
+
+    def backward(self, closure: Callable[[], Forward], draw: float | None = None) -> Step:
+        """Clean pass, adversarial pass, gradients.
+
+        Args:
+            closure: runs the forward pass on one micro-batch; called again, with new dropout masks, for every
+                adversarial pass.
+            draw: the number in [0, 1) that decides whether the adversary acts and where; drawn if not given.
+        """
+        channel, points = self._channel(draw)
+        with watched(points) as variables:
+            forward = closure()
+            clean = self._terms(forward, self.settings.contrastive_weight)
+            gradients = self._clean_gradients(clean.total, variables)
+        forward = Forward(*(None if t is None else t.detach() for t in forward))  # type: ignore[arg-type]
+        adversarial = None
+        if channel is not None:
+            with statistics_kept(self.model):
+                adversarial = self._adversarial_pass(closure, points, gradients, forward)
+        return Step(_detached(clean), adversarial, channel, forward)
+
+    def _channel(self, draw: float | None) -> tuple[str | None, list[Point]]:
+        """One number decides both: up to `rate` the adversary acts, and where in that range picks the channel."""
+        adversary = self.settings.adversary
+        if adversary.kind == "none":
+            return None, []
+        if draw is None:
+            draw = torch.rand((), generator=self.generator, dtype=torch.float64).item()
+        if draw > adversary.rate:
+            return None, []
+        reach = 0.0
+        for name, points in self.channels.items():
+            reach += adversary.shares.get(name, 0.0)  # type: ignore[call-overload]
+            if adversary.shares.get(name) and draw <= adversary.rate * reach:  # type: ignore[call-overload]
+                return name, points
+        name = next(iter(self.channels)) if len(self.channels) == 1 else "all"
+        return name, _distinct(p for points in self.channels.values() for p in points)
+
+    def _terms(self, forward: Forward, contrastive_weight: float) -> Terms:
+        s = self.settings
+        log_probabilities, embeddings, labels, mask = forward
+        if s.contrast_on == "log_probabilities":
+            embeddings = log_probabilities
+        if mask is not None and not bool(mask.all()):
+            log_probabilities, embeddings, labels = log_probabilities[mask], embeddings[mask], labels[mask]
+        classification = focal_loss(
+            log_probabilities, labels, gamma=s.focal_gamma, class_weights=self.class_weights, reduction=s.reduction
+        )
+        contrastive = classification.new_zeros(())
+        if contrastive_weight:
+            loss = nt_xent if s.contrastive == "nt_xent" else sup_con
+            contrastive = loss(embeddings, labels, temperature=s.temperature, similarity=s.similarity)
+        scale = len(labels) if s.contrastive_scale == "utterances" else 1
+        total = (classification + contrastive_weight * contrastive * scale) / s.loss_divisor
+        return Terms(classification, contrastive, total)
+
+    def _clean_gradients(self, loss: Tensor, variables: list[list[Tensor]]) -> list[Tensor | None]:
+        """Runs the clean backward pass; returns, a point, the gradient that the adversary follows."""
+        for held in variables:
+            if not held:
+                raise ValueError("a module to perturb did not run in the forward pass: name one that does")
+        parameters = [held[0] for held in variables]
+        earlier: list[Tensor | None] = [None] * len(parameters)
+        if self.settings.adversary.follows == "batch":
+            for i, p in enumerate(parameters):
+                earlier[i], p.grad = p.grad, None
+        self.scale(loss).backward()
+        gradients = [p.grad for p in parameters]
+        for p, before in zip(parameters, earlier, strict=True):
+            if before is not None:
+                p.grad = before if p.grad is None else before + p.grad
+        return gradients
+
+    def _adversarial_pass(
+        self, closure: Callable[[], Forward], points: list[Point], gradients: list[Tensor | None], clean: Forward
+    ) -> Terms:
+        a = self.settings.adversary
+        if a.kind == "random":
+            gradients = [None if g is None else self._noise(g) for g in gradients]
+        elif a.kind == "virtual":
+            gradients = self._most_sensitive(closure, points, gradients, clean)
+        if a.kind == "pgd":
+            r = self._ascend(closure, points, gradients)
+        else:
+            r = of_length(gradients, a.epsilon, a.norm)
+        with perturbed(points, r), frozen(points if a.keeps == "clean" else []):
+            terms = self._adversarial_terms(closure(), clean)
+            if terms.total.requires_grad:
+                self.scale(terms.total).backward()
+        return _detached(terms)
+
+    def _adversarial_terms(self, forward: Forward, clean: Forward) -> Terms:
+        """The joint loss with its own lambda; for `virtual`, which knows no labels, the divergence from `clean`."""
+        if self.settings.adversary.kind == "virtual":
+            divergence = _divergence(clean, forward)
+            return Terms(divergence, divergence.new_zeros(()), divergence / self.settings.loss_divisor)
+        return self._terms(forward, self.settings.adversarial_contrastive_weight)
+
+    def _ascend(
+        self, closure: Callable[[], Forward], points: list[Point], gradients: list[Tensor | None]
+    ) -> Perturbation:
+        """Projected gradient ascent: the first step follows `gradients`, each later one the perturbed network's."""
+        a = self.settings.adversary
+        r = project(of_length(gradients, a.step_size, a.norm), a.epsilon, a.norm)
+        for _ in range(a.steps - 1):
+            gradients = self._gradients_at(
+                closure, points, r, lambda f: self._terms(f, self.settings.adversarial_contrastive_weight).total
+            )
+            r = project(add(r, of_length(gradients, a.step_size, a.norm)), a.epsilon, a.norm)
+        return r
+
+    def _most_sensitive(
+        self,
+        closure: Callable[[], Forward],
+        points: list[Point],
+        gradients: list[Tensor | None],
+        clean: Forward,
+        probe: float = 1e-2,
+    ) -> list[Tensor | None]:
+        """One power iteration towards the direction in which predictions change most (Miyato et al. 2018, eq. 12)."""
+        noise = [None if g is None else self._noise(g) for g in gradients]
+        r = of_length(noise, probe * self.settings.adversary.epsilon, self.settings.adversary.norm)
+        return self._gradients_at(closure, points, r, lambda f: _divergence(clean, f))
+
+    def _gradients_at(
+        self,
+        closure: Callable[[], Forward],
+        points: list[Point],
+        r: Perturbation,
+        loss: Callable[[Forward], Tensor],
+    ) -> list[Tensor | None]:
+        with perturbed(points, r), watched(points) as variables:
+            total = self.scale(loss(closure()))
+            return list(torch.autograd.grad(total, [held[0] for held in variables], allow_unused=True))
+
+    def _noise(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator, dtype=like.dtype).to(like.device)
+
+
+def _divergence(clean: Forward, perturbed_pass: Forward) -> Tensor:
+    """KL(clean || perturbed), summed over items; labels are not needed."""
+    return nn.functional.kl_div(
+        perturbed_pass.log_probabilities, clean.log_probabilities, log_target=True, reduction="sum"
+    )
+
+
+def _points(name: str, target: Target) -> list[Point]:
+    if isinstance(target, nn.Module | nn.Parameter):
+        points: list[Point] = [target]
+    else:
+        points = _distinct(target.values() if isinstance(target, Mapping) else target)
+    if not points:
+        raise ValueError(f"channel {name!r} has no parameters to perturb: name at least one")
+    if any(isinstance(p, nn.Parameter) and not p.requires_grad for p in points):
+        raise ValueError(f"channel {name!r} holds a frozen parameter: perturb trained ones, or a module's output")
+    return points
+
+
+def _distinct(points) -> list[Point]:  # type: ignore[no-untyped-def]
+    return list({id(p): p for p in points}.values())
+
+
+def _detached(terms: Terms) -> Terms:
+    return Terms(*(t.detach() for t in terms))
