@@ -1,0 +1,70 @@
+"""The `sacl` command. Verbs are in the modules beside this one; only here anything is printed.
+
+Exit codes: 0 done, 2 the user's input is at fault, 130 interrupted, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import typer
+
+import sacl
+from sacl.cli import data, models, train
+from sacl.errors import SaclError
+
+app = typer.Typer(
+    name="sacl",
+    help="Emotion recognition in conversations: SACL-LSTM, its experiments, and its use on your own conversations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train.demo)
+app.add_typer(data.app, name="data")
+app.command()(data.encode)
+app.command(name="train")(train.train)
+app.command()(train.evaluate)
+app.command()(models.predict)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True)) -> None:
+    if version:
+        print(sacl.__version__)
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Runs the command; what the user can mend is told in one line, without a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except SaclError as error:
+        print(f"sacl: {' '.join(str(error).split())}", file=sys.stderr)
+        code = 2
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("sacl: interrupted. A run that was under way continues with --resume", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        print(f"sacl: {error.format_message()} See `sacl --help`", file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,92 @@
+"""`sacl predict`: emotions of your own conversations."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sacl.cli import show
+
+
+def predict(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL FILE|-", help="A run directory or model file; then conversations, - for stdin."),
+    ],
+    format: Annotated[str | None, typer.Option(help="table, jsonl or csv; by default table for a terminal.")] = None,
+    input_format: Annotated[
+        str | None, typer.Option("--from", help="jsonl, csv or txt; by default by the file's name, txt for stdin.")
+    ] = None,
+    conversation_column: Annotated[str, typer.Option(help="Of a CSV.")] = "conversation",
+    speaker_column: Annotated[str, typer.Option(help="Of a CSV.")] = "speaker",
+    text_column: Annotated[str, typer.Option(help="Of a CSV.")] = "text",
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Name the emotion of every utterance in a file of conversations: JSONL, CSV, or lines `Speaker: text`."""
+    from sacl.errors import DataError, ModelError
+    from sacl.formats import Columns, read_conversations
+    from sacl.recognizer import EmotionRecognizer
+
+    if len(arguments) != 2:
+        raise ModelError(
+            f"{len(arguments)} arguments are given", where="sacl predict", remedy="Write: sacl predict MODEL FILE"
+        )
+    if format not in (None, "table", "jsonl", "csv"):
+        raise DataError(f"unknown format {format!r}", where="--format", remedy="Use table, jsonl or csv")
+    columns = Columns(conversation=conversation_column, speaker=speaker_column, text=text_column)
+    source: Any = sys.stdin if arguments[1] == "-" else Path(arguments[1])
+    read_as: Any = input_format or ("txt" if arguments[1] == "-" else None)
+    recognizer = EmotionRecognizer.from_pretrained(arguments[0])
+    # Two readers of one stream: ids go to the output, conversations to the model.
+    ids: list[str] = []
+
+    def noted() -> Iterator[Any]:
+        for conversation in read_conversations(source, read_as, columns):
+            ids.append(conversation.id)
+            yield conversation
+
+    with show.progress() as progress:
+        results = recognizer.predict_many(noted(), progress=progress)
+        records = ({"id": ids.pop(0), "turns": turns} for turns in results)
+        if json:
+            show.document([_record(r) for r in records])
+        elif (format or ("table" if sys.stdout.isatty() else "jsonl")) == "table":
+            for record in list(records):
+                show.conversation(record["id"], record["turns"])
+        elif format == "csv":
+            _csv(records, list(recognizer.labels))
+        else:
+            for record in records:
+                print(json_.dumps(_record(record), ensure_ascii=False))
+
+
+def _record(record: dict[str, Any]) -> dict[str, Any]:
+    """Interchange form, the recognised emotion and all probabilities beside each utterance."""
+    turns = [
+        {
+            "id": t.id,
+            "speaker": t.speaker,
+            **({} if t.text is None else {"text": t.text}),
+            "emotion": t.emotion,
+            "probability": round(t.probability, 6),
+            "probabilities": {name: round(p, 6) for name, p in t.probabilities.items()},
+        }
+        for t in record["turns"]
+    ]
+    return {"id": record["id"], "utterances": turns}
+
+
+def _csv(records: Iterator[dict[str, Any]], labels: list[str]) -> None:
+    import csv
+
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["conversation", "utterance", "speaker", "text", "emotion", "probability", *labels])
+    for record in records:
+        for t in record["turns"]:
+            numbers = [f"{p:.6f}" for p in (t.probability, *t.probabilities.values())]
+            out.writerow([record["id"], t.id, t.speaker, t.text or "", t.emotion, *numbers])

@@ -1,0 +1,126 @@
+"""`sacl train`, `sacl evaluate` and `sacl demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sacl.cli import show
+from sacl.cli.data import Cache, DataFolder, Json
+
+Features = Annotated[Path | None, typer.Option("--features", help="Folder of vectors (see `sacl encode --out`).")]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A recipe's name, or a file.")],
+    data: DataFolder = None,
+    features: Features = None,
+    seeds: Annotated[str | None, typer.Option(help="0-4, or 0,2,5; by default the recipe's.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting: training.epochs=3.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/RECIPE.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was cut off.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Seeds at a time; by default one a core.")] = None,
+    monitor_test: Annotated[
+        bool, typer.Option("--monitor-test", help="Score the test split every epoch too; never selects.")
+    ] = False,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Train a recipe, seed by seed, and score each seed's selected epoch on the test split, once.
+
+    Recipes that come with the package: emorynlp, iemocap, meld, each with a -released twin, and sample.
+    """
+    from sacl.experiment.recipe import load_recipe
+
+    overrides = [*(settings or []), *(["training.monitor_test=true"] if monitor_test else [])]
+    if seeds is not None:
+        overrides.append(f"seeds={_seeds(seeds)}")
+    loaded = load_recipe(recipe, overrides)
+    folder = out or Path("runs") / loaded.name
+    results = _study(loaded, folder, data=data, features=features, cache=cache, resume=resume, jobs=jobs)
+    _show_results(loaded, results, folder, json)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    data: DataFolder = None,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Score the models of a run on a split again, from their files."""
+    from sacl.experiment.evaluate import evaluate_run
+    from sacl.experiment.study import open_study
+
+    recipe, _ = open_study(run)
+    with show.progress() as progress:
+        results = evaluate_run(run, split, data=data, cache=cache, progress=progress)
+    _show_results(recipe, results, run, json, split)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Run directory; what an earlier demo left there is replaced.")] = Path(
+        "runs/demo"
+    ),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs.")] = None,
+) -> None:
+    """Train on the sample corpus, show the table, then read a conversation the model has not seen."""
+    import shutil
+
+    from sacl.datasets import load_corpus
+    from sacl.experiment.recipe import load_recipe
+    from sacl.experiment.study import RECIPE_FILE
+    from sacl.recognizer import EmotionRecognizer
+
+    recipe = load_recipe("sample", ["seeds=[0, 1]", *([f"training.epochs={epochs}"] if epochs else [])])
+    screen = show.console()
+    screen.print(f"{recipe.description}: 150 conversations to learn from, 60 to be tested on.\n", soft_wrap=True)
+    if (out / RECIPE_FILE).exists():
+        shutil.rmtree(out)
+    results = _study(recipe, out)
+    _show_results(recipe, results, out, False)
+    conversation = load_corpus("sample")["test"][0]
+    show.conversation(f"{conversation.id}, from the test split", EmotionRecognizer.from_pretrained(out).predict(conversation))
+    screen.print(f"The models are in {out}. Try one on a file of your own, a line `Speaker: text` a turn:", soft_wrap=True)
+    screen.print(f"    sacl predict {out} FILE", soft_wrap=True)
+
+
+def _study(recipe: Any, folder: Path, **options: Any) -> list[dict[str, Any]]:
+    from sacl.experiment.study import study
+
+    with show.progress() as progress:
+
+        def on_epoch(seed: int, figures: dict[str, Any]) -> None:
+            detail = f"valid W-F1 {figures['valid_weighted_f1']:.2f}"
+            progress(f"seed {seed}\t{detail}", figures["epoch"], recipe.training.epochs)
+
+        return study(recipe, folder, on_epoch=on_epoch, on_encode=progress, **options)
+
+
+def _show_results(
+    recipe: Any, results: Sequence[dict[str, Any]], folder: Path, json: bool, split: str = "test"
+) -> None:
+    from sacl.report.table import class_table, encoder_name, seed_table
+
+    if json:
+        show.document({"recipe": recipe.model_dump(), "run": str(folder), "split": split, "seeds": list(results)})
+        return
+    show.table(seed_table(recipe, results, encoder_name(results[0]["data"]["source"]), split))
+    show.table(class_table(recipe, results, split))
+
+
+def _seeds(text: str) -> list[int]:
+    from sacl.errors import RecipeError
+
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise RecipeError(f"{text!r} names no seeds", where="--seeds", remedy="Write 0-4, or 0,2,5")
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise RecipeError(f"{text!r} names a seed twice, or none", where="--seeds", remedy="Write 0-4, or 0,2,5")
+    return seeds

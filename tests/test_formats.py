@@ -1,0 +1,276 @@
+"""Conversations from and to files: what is written is read back, and every fault is one placed line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from sacl.conversation import Conversation, Utterance
+from sacl.errors import DataError, FeatureError
+from sacl.formats import Columns, Format, read_conversations, write_conversations
+
+TWO = [
+    Conversation("c1", [Utterance("Ann", "You came!", "joy", time=0.5), Utterance("Bo", "I said, so I came.", id="x")]),
+    Conversation("c2", [Utterance("Ann", 'He said "no".\nTwice.', "anger")]),
+]
+
+
+def read(text: str, format: Format, /, **columns: str) -> list[Conversation]:
+    return list(read_conversations(io.StringIO(text, newline=""), format, Columns(**columns)))
+
+
+def line(*turns: object, **more: object) -> str:
+    return json.dumps({"id": "c1", "utterances": turns, **more})
+
+
+# What is written is read back.
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+names = texts.filter(str.strip)
+times = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+vectors = st.none() | st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4).map(np.array)
+
+
+def conversations(vectors: st.SearchStrategy[np.ndarray | None]) -> st.SearchStrategy[list[Conversation]]:
+    turns = st.builds(Utterance, names, texts, st.none() | names, st.just(""), times, vectors)
+    chats = st.builds(Conversation, names, st.lists(turns, min_size=1, max_size=4))
+    return st.lists(chats, min_size=1, max_size=4, unique_by=lambda c: c.id)
+
+
+@given(chats=conversations(vectors), suffix=st.sampled_from(["jsonl", "jsonl.gz"]))
+def test_jsonl_reads_back_the_same(
+    tmp_path_factory: pytest.TempPathFactory, chats: list[Conversation], suffix: str
+) -> None:
+    path = tmp_path_factory.mktemp("formats") / f"chats.{suffix}"
+    assert write_conversations(chats, path) == len(chats)
+    back = list(read_conversations(path))
+    assert [c.to_dict() for c in back] == [c.to_dict() for c in chats]
+
+
+@given(chats=conversations(st.none()))
+def test_csv_reads_back_the_same(tmp_path_factory: pytest.TempPathFactory, chats: list[Conversation]) -> None:
+    path = tmp_path_factory.mktemp("formats") / "chats.csv"
+    write_conversations(chats, path)
+    assert list(read_conversations(path)) == chats
+
+
+@given(st.lists(st.lists(st.tuples(names, texts), min_size=1, max_size=3), min_size=1, max_size=3))
+def test_speaker_lines_read_back_the_same_or_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, chats: list[list[tuple[str, str]]]
+) -> None:
+    path = tmp_path_factory.mktemp("formats") / "chats.txt"
+    given = [Conversation(str(i), [Utterance(*turn) for turn in turns]) for i, turns in enumerate(chats)]
+    with contextlib.suppress(DataError):
+        write_conversations(given, path)
+    assert not path.exists() or list(read_conversations(path)) == given
+
+
+def test_the_plainest_speaker_lines_are_not_refused(tmp_path: Path) -> None:
+    chats = [Conversation("0", [Utterance("Ann", "You came!"), Utterance("Dr. Bo", "")])] * 2
+    write_conversations(chats, tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "Ann: You came!\nDr. Bo:\n\nAnn: You came!\nDr. Bo:\n"
+
+
+def test_the_same_conversations_give_the_same_bytes_gzipped_too(tmp_path: Path) -> None:
+    for name in ("a.jsonl.gz", "b.jsonl.gz"):
+        write_conversations(TWO, tmp_path / name)
+    content = (tmp_path / "a.jsonl.gz").read_bytes()
+    assert content == (tmp_path / "b.jsonl.gz").read_bytes()
+    assert content[4:8] == bytes(4)  # the header's time
+
+
+# Writing leaves nothing half-written.
+
+
+def test_a_failure_halfway_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_conversations(TWO, path)
+    before = path.read_bytes()
+
+    def breaking() -> Iterator[Conversation]:
+        yield TWO[0]
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        write_conversations(breaking(), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "turn", "found"),
+    [
+        ("a.csv", Utterance("Ann", vector=np.ones(2)), "CSV holds no vector"),
+        ("a.txt", Utterance("Ann", "Hello", "joy"), "holds no emotion"),
+        ("a.txt", Utterance("Ann", "Hello", time=1.0), "holds no time"),
+        ("a.txt", Utterance("Ann", "Hello\nagain"), "would not read back the same"),
+        ("a.txt", Utterance("Ann, or Bo", "Hello"), "would not read back the same"),
+        ("a.jsonl", Utterance("Ann", vector=np.array([1.0, np.nan])), "not finite"),
+        ("a.jsonl", Utterance("Ann", "Hello", time=float("inf")), "not a finite number"),
+        ("a.jsonl", Utterance("Ann", "\ud83d"), "lone surrogate"),
+        ("a.jsonl", Utterance(" ", "Hello"), "its speaker is empty"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_not_dropped(
+    tmp_path: Path, name: str, turn: Utterance, found: str
+) -> None:
+    with pytest.raises((DataError, FeatureError), match=f"conversation c9, utterance 0: .*{found}"):
+        write_conversations([Conversation("c9", [turn])], tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_to_write_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no conversation to write"):
+        write_conversations([], tmp_path / "a.jsonl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_csv_refuses_two_conversations_of_one_id(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="conversation c1: another conversation has the same id"):
+        write_conversations([TWO[0], TWO[0]], tmp_path / "a.csv")
+
+
+def test_a_folder_that_is_missing_or_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent.*a\.csv: it cannot be written"):
+        write_conversations(TWO, tmp_path / "absent" / "a.csv")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"file.a\.csv: it cannot be written"):
+        write_conversations(TWO, tmp_path / "file" / "a.csv")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.txt"])
+def test_reading_does_not_hold_the_file_in_memory(tmp_path: Path, name: str) -> None:
+    turns = [Utterance("Ann", "so long a line" * 60)] * 10
+    path = tmp_path / name
+    write_conversations((Conversation(str(i), [*turns]) for i in range(300)), path)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_conversations(path)) == 300
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < path.stat().st_size / 4
+
+
+# CSV.
+
+HEADER = "conversation,speaker,text,emotion\n"
+
+
+def test_the_rows_of_a_conversation_are_its_turns() -> None:
+    chats = read(HEADER + 'a,Ann,Hello,joy\na,Bo,"Hi,\nyou",\nb,Ann,Bye,\n', "csv")
+    assert [(c.id, [(u.speaker, u.text, u.emotion) for u in c.utterances]) for c in chats] == [
+        ("a", [("Ann", "Hello", "joy"), ("Bo", "Hi,\nyou", None)]),
+        ("b", [("Ann", "Bye", None)]),
+    ]
+
+
+def test_a_csv_without_a_conversation_column_is_one_conversation() -> None:
+    [chat] = read("text,speaker\nHello,Ann\nHi,Bo\n", "csv")
+    assert (chat.id, [u.speaker for u in chat.utterances]) == ("0", ["Ann", "Bo"])
+
+
+def test_columns_of_any_name_are_read_and_others_ignored() -> None:
+    [chat] = read(
+        "Dialog, Who,Said,Feels,When,Turn,Sentiment\nd1,Ann,Hello,joy,2.5,t7,positive\n",
+        "csv",
+        conversation="Dialog",
+        speaker="Who",
+        text="Said",
+        emotion="Feels",
+        time="When",
+        utterance="Turn",
+    )
+    assert chat == Conversation("d1", [Utterance("Ann", "Hello", "joy", "t7", 2.5)])
+
+
+def test_an_utterance_column_may_bear_the_name_of_another_default() -> None:
+    [chat] = read("Speaker,Utterance\nAnn,Hello\n", "csv", speaker="Speaker", text="Utterance")
+    assert chat.utterances[0].text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("bad", "found"),
+    [
+        ("speaker,words\nAnn,Hello\n", "line 1: the column 'text' is missing. The file has: 'speaker', 'words'"),
+        ("speaker;text\nAnn;Hello\n", "line 1: the column 'speaker' is missing. The file has: 'speaker;text'"),
+        ("speaker,text,text\nAnn,a,b\n", "line 1: the column 'text' stands twice"),
+        ("speaker,text,Emotion\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'Emotion'"),
+        ("speaker,text,emotions\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'emotions'"),
+        ("speaker,text,conversation_id\nAnn,a,c1\n", "line 1: there is no column 'conversation', but one"),
+        (HEADER + "a,Ann,Hello\n", "line 2: the row has 3 cells, the header 4"),
+        (HEADER + "a,Ann,Hello, you,joy\n", "line 2: the row has 5 cells, the header 4"),
+        (HEADER + "a,Ann,\"one\ntwo\",joy\na,Bo\n", "line 4: the row has 2 cells"),
+        (HEADER + 'a,Ann,"Hello" you,joy\n', "line 2: it is not CSV"),
+        (HEADER + 'a,Ann,Hi,\na,Ann,"Hello,joy\n' + "a,Ann,Hi,\n" * 9, "line 3: it is not CSV"),
+        (HEADER + f"a,Ann,{'x' * 200_000},joy\n", "line 2: it is not CSV .field larger than"),
+        (HEADER + "a,,Hello,joy\n", "line 2, conversation a, utterance 0: it has no speaker"),
+        (HEADER + "a,Ann,Hi,joy\n ,Bo,Hello,joy\n", "line 3: its conversation is empty"),
+        (HEADER + "a,Ann,1,\nb,Ann,2,\na,Ann,3,\n", "line 4, conversation a: .*comes back.*Sort the file"),
+        ("speaker,text,time\nAnn,Hi,noon\n", "line 2, conversation 0: its time is 'noon'"),
+        ("speaker,text,time\nAnn,Hi,nan\n", "line 2, conversation 0, utterance 0: its time is not a finite number"),
+        ("speaker,text,utterance\nAnn,Hi,1\nBo,Hi,1\n", "line 2, conversation 0, utterance 1: its id stands twice"),
+        ("speaker,text\rAnn,Hi\r", "line 1: it is not CSV"),
+    ],
+)  # fmt: skip
+def test_a_row_of_csv_at_fault_is_placed(tmp_path: Path, bad: str, found: str) -> None:
+    (tmp_path / "a.csv").write_bytes(bad.encode())
+    with pytest.raises(DataError, match=f"a.csv, {found}") as caught:
+        list(read_conversations(tmp_path / "a.csv"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_that_was_asked_for_by_name_must_be_there() -> None:
+    with pytest.raises(DataError, match="the column 'feeling' is missing"):
+        read("speaker,text\nAnn,Hello\n", "csv", emotion="feeling")
+
+
+# Speaker: text.
+
+
+def test_blank_lines_part_conversations_and_other_lines_go_on() -> None:
+    chats = read("\nAnn: You came!\n  Really.\nBo:I said so.\n\n\nBo: Well?\n", "txt")
+    assert [[(u.speaker, u.text) for u in c.utterances] for c in chats] == [
+        [("Ann", "You came! Really. Bo:I said so.")],
+        [("Bo", "Well?")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("speaker", "text"),
+    [("Ann", "a: b"), ("Dr. O'Neil-Smith", "x"), ("Speaker 1", ""), ("1", "x"), ("Žižek", "x"), ("A" * 40, "x")],
+)
+def test_these_are_speakers(speaker: str, text: str) -> None:
+    [chat] = read(f"{speaker}: {text}\n", "txt")
+    assert (chat.utterances[0].speaker, chat.utterances[0].text) == (speaker, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["at 12:30", "12:30 sharp", "https://example.org", "Well, listen: no", "Wait! So: no", ": x", "B" * 41 + ": x"],
+)
+def test_these_are_no_speakers_but_go_on_with_the_turn(text: str) -> None:
+    [chat] = read(f"Ann: Hello\n{text}\n", "txt")
+    assert chat.utterances[0].text == f"Hello {text}"
+
+
+@pytest.mark.parametrize("text", ["Hello\n", "Ann: Hello\n\nand then\n"])
+def test_a_conversation_that_starts_without_a_speaker_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match=f"line {text.count(chr(10))}: the conversation starts without a speaker"):
+        read(text, "txt")
+
+
+@given(st.text(), st.sampled_from(["jsonl", "csv", "txt"]))
+def test_no_text_whatever_gives_anything_but_conversations_or_a_data_error(text: str, format: Format) -> None:
+    with contextlib.suppress(DataError, FeatureError):
+        for chat in read_conversations(io.StringIO(text, newline=""), format):
+            assert chat.utterances
