@@ -51,16 +51,17 @@ class EmotionRecognizer:
         self.encoder = Encoder.from_identity(trained.encoder) if trained.encoder is not None else None
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> EmotionRecognizer:
+    def from_pretrained(cls, path: str | Path, *, trust_code: bool = False) -> EmotionRecognizer:
         """From a run's folder, one of its seeds' folders, or a model file.
 
-        Of a run with several seeds, the one with the best validation W-F1 is taken.
+        Of a run with several seeds, the one with the best validation W-F1 is taken. `trust_code` runs the Python code
+        that a model of your own kind names (see `TrainedModel.load`).
 
         Raises:
             ModelError: there is no model, or it is damaged.
             FeatureError: its encoder is not to be found.
         """
-        return cls(TrainedModel.load(find_model(Path(path))))
+        return cls(TrainedModel.load(find_model(Path(path)), trust_code=trust_code))
 
     @property
     def labels(self) -> LabelSet:
@@ -85,8 +86,9 @@ class EmotionRecognizer:
         """Emotions of many conversations, in order, `chunk` of them in memory at a time."""
         stream = iter(conversations)
         while held := list(islice(stream, chunk)):
-            # Ids need not be distinct in a stream of files: within a chunk, position names a conversation.
-            numbered = [Conversation(str(i), c.utterances) for i, c in enumerate(held)]
+            # Ids need not be distinct in a stream of files.
+            distinct = len({c.id for c in held}) == len(held)
+            numbered = [Conversation(c.id if distinct else f"{i} ({c.id})", c.utterances) for i, c in enumerate(held)]
             scores = self._scores(numbered, progress)
             for conversation, log_probabilities in zip(held, scores, strict=True):
                 yield self._recognitions(conversation, log_probabilities)

@@ -38,8 +38,11 @@ class FeatureSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The Dual-LSTM."""
+    """The network. What a baseline makes of a setting stands with it, in `sacl.model.baselines`."""
 
+    kind: str = "dual_lstm"
+    """dual_lstm (SACL-LSTM's), linear, bc_lstm, dialogue_rnn, dialogue_crn or transformer; or your own, as
+    package.module:Class, whose code then runs."""
     hidden_size: Count = 128
     """Of each LSTM and direction."""
     layers: Count = 1
@@ -52,6 +55,15 @@ class ModelSettings(Settings):
     """A speaker with fewer turns in a conversation has zeros for the speaker half."""
     padding: Literal["packed", "released"] = "packed"
     """`released` reads zero rows up to the longest conversation of the batch, as the authors' code does."""
+
+    @model_validator(mode="after")
+    def _causal_means_causal(self) -> Self:
+        if not self.bidirectional and self.min_speaker_utterances > 1:
+            raise ValueError(
+                "`bidirectional: false` sees no later turn, but `min_speaker_utterances` above 1 lets a speaker's first "
+                "turn depend on whether a second one comes: set it to 1"
+            )
+        return self
 
 
 class AdversarySettings(Settings):

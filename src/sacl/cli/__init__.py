@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 import sacl
-from sacl.cli import data, models, train
+from sacl.cli import convert, data, models, report, robustness, show, study, train
 from sacl.errors import SaclError
 
 app = typer.Typer(
@@ -31,6 +31,14 @@ app.command()(data.encode)
 app.command(name="train")(train.train)
 app.command()(train.evaluate)
 app.command()(models.predict)
+app.command()(study.ablate)
+app.command()(study.sweep)
+app.command()(robustness.robustness)
+app.command()(report.compare)
+app.command()(report.report)
+app.command()(report.score)
+app.command(name="import")(convert.import_checkpoint)
+data.app.command(name="import")(convert.import_pickle)
 
 
 @app.callback(invoke_without_command=True)
@@ -44,24 +52,28 @@ def main() -> NoReturn:
     """Runs the command; what the user can mend is told in one line, without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
-        code = 0
+        # Typer catches Ctrl-C itself, and returns 130.
+        code = app(standalone_mode=False) or 0
+        if code == 130:
+            raise KeyboardInterrupt
+        sys.stdout.flush()
     except SaclError as error:
-        print(f"sacl: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"sacl: {show.printable(' '.join(str(error).split()))}", file=sys.stderr)
         code = 2
-    except typer.Exit as stop:
-        code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("sacl: interrupted. A run that was under way continues with --resume", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain when it flushes at the end.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has seen enough, which Typer and Rich take for a failure (SystemExit); Python would
+        # complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        print(f"sacl: {error.format_message()} See `sacl --help`", file=sys.stderr)
+        message = str(error.format_message())  # the whole help, where no verb is given
+        shown = message if "\n" in message else f"sacl: {message.rstrip('.')}. See `sacl --help`"
+        print(shown, file=sys.stderr)
         code = 2
     sys.exit(code)
 

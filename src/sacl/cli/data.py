@@ -16,6 +16,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document in place o
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the data set; else SACL_DATA, else what was fetched.")
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the Python code that a model of one's own kind names.")
+]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Where encoded texts are kept; else SACL_CACHE.")]
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sacl.cli import show
+from sacl.cli.data import TrustCode
 
 
 def predict(
@@ -25,6 +26,7 @@ def predict(
     conversation_column: Annotated[str, typer.Option(help="Of a CSV.")] = "conversation",
     speaker_column: Annotated[str, typer.Option(help="Of a CSV.")] = "speaker",
     text_column: Annotated[str, typer.Option(help="Of a CSV.")] = "text",
+    trust_code: TrustCode = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Name the emotion of every utterance in a file of conversations: JSONL, CSV, or lines `Speaker: text`."""
@@ -41,7 +43,7 @@ def predict(
     columns = Columns(conversation=conversation_column, speaker=speaker_column, text=text_column)
     source: Any = sys.stdin if arguments[1] == "-" else Path(arguments[1])
     read_as: Any = input_format or ("txt" if arguments[1] == "-" else None)
-    recognizer = EmotionRecognizer.from_pretrained(arguments[0])
+    recognizer = EmotionRecognizer.from_pretrained(arguments[0], trust_code=trust_code)
     # Two readers of one stream: ids go to the output, conversations to the model.
     ids: list[str] = []
 
@@ -85,8 +87,9 @@ def _csv(records: Iterator[dict[str, Any]], labels: list[str]) -> None:
     import csv
 
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["conversation", "utterance", "speaker", "text", "emotion", "probability", *labels])
-    for record in records:
+    for i, record in enumerate(records):
+        if not i:  # not before the first is read: a file at fault leaves no header behind
+            out.writerow(["conversation", "utterance", "speaker", "text", "emotion", "probability", *labels])
         for t in record["turns"]:
             numbers = [f"{p:.6f}" for p in (t.probability, *t.probabilities.values())]
             out.writerow([record["id"], t.id, t.speaker, t.text or "", t.emotion, *numbers])

@@ -55,8 +55,8 @@ def conversation(id: str, turns: Sequence[Recognition]) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(title=f"conversation {id}", title_justify="left", title_style="bold", show_edge=False)
-    for name, options in (("speaker", {}), ("text", {"ratio": 1}), ("emotion", {}), ("probability", {"justify": "right"})):
+    grid = Grid(title=f"conversation {printable(id)}", title_justify="left", title_style="bold", show_edge=False)
+    for name, options in (("speaker", {}), ("text", {"ratio": 1, "overflow": "fold"}), ("emotion", {}), ("probability", {"justify": "right"})):
         grid.add_column(name, **options)  # type: ignore[arg-type]
     for turn in turns:
         emotion = Text(turn.emotion, style=STYLES.get(turn.emotion, ""))

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sacl.cli import show
-from sacl.cli.data import Cache, DataFolder, Json
+from sacl.cli.data import Cache, DataFolder, Json, TrustCode
 
+if TYPE_CHECKING:
+    from sacl.experiment.recipe import Recipe
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A recipe's name, or a file.")]
 Features = Annotated[Path | None, typer.Option("--features", help="Folder of vectors (see `sacl encode --out`).")]
+Seeds = Annotated[str | None, typer.Option(help="0-4, or 0,2,5; by default the recipe's.")]
+SetOptions = Annotated[list[str] | None, typer.Option("--set", help="One setting: training.epochs=3.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="dual_lstm, linear, bc_lstm, dialogue_rnn, ..., or package.module:Class.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what was cut off.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Seeds at a time; by default one a core.")]
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A recipe's name, or a file.")],
+    recipe: RecipeName,
     data: DataFolder = None,
     features: Features = None,
-    seeds: Annotated[str | None, typer.Option(help="0-4, or 0,2,5; by default the recipe's.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting: training.epochs=3.")] = None,
+    seeds: Seeds = None,
+    settings: SetOptions = None,
+    model: Model = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/RECIPE.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was cut off.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Seeds at a time; by default one a core.")] = None,
+    resume: Resume = False,
+    jobs: Jobs = None,
     monitor_test: Annotated[
         bool, typer.Option("--monitor-test", help="Score the test split every epoch too; never selects.")
     ] = False,
@@ -31,23 +43,32 @@ def train(
 ) -> None:
     """Train a recipe, seed by seed, and score each seed's selected epoch on the test split, once.
 
-    Recipes that come with the package: emorynlp, iemocap, meld, each with a -released twin, and sample.
+    Recipes that come with the package: emorynlp, iemocap, meld, each with a -released twin; iemocap-4, mosei; sample.
     """
-    from sacl.experiment.recipe import load_recipe
-
-    overrides = [*(settings or []), *(["training.monitor_test=true"] if monitor_test else [])]
-    if seeds is not None:
-        overrides.append(f"seeds={_seeds(seeds)}")
-    loaded = load_recipe(recipe, overrides)
+    monitor = ["training.monitor_test=true"] if monitor_test else []
+    loaded = resolved(recipe, seeds, [*(settings or []), *monitor], model)
     folder = out or Path("runs") / loaded.name
     results = _study(loaded, folder, data=data, features=features, cache=cache, resume=resume, jobs=jobs)
     _show_results(loaded, results, folder, json)
+
+
+def resolved(recipe: str, seeds: str | None, settings: list[str] | None, model: str | None = None) -> Recipe:
+    """The recipe with the settings, seeds and model given at the shell."""
+    from sacl.experiment.recipe import load_recipe
+
+    overrides = list(settings or [])
+    if seeds is not None:
+        overrides.append(f"seeds={_seeds(seeds)}")
+    if model is not None:
+        overrides.append(f"model.kind='{model}'")
+    return load_recipe(recipe, overrides)
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     data: DataFolder = None,
+    trust_code: TrustCode = False,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
@@ -57,7 +78,7 @@ def evaluate(
 
     recipe, _ = open_study(run)
     with show.progress() as progress:
-        results = evaluate_run(run, split, data=data, cache=cache, progress=progress)
+        results = evaluate_run(run, split, data=data, cache=cache, trust_code=trust_code, progress=progress)
     _show_results(recipe, results, run, json, split)
 
 
@@ -72,13 +93,14 @@ def demo(
 
     from sacl.datasets import load_corpus
     from sacl.experiment.recipe import load_recipe
-    from sacl.experiment.study import RECIPE_FILE
+    from sacl.experiment.study import RECIPE_FILE, open_study
     from sacl.recognizer import EmotionRecognizer
 
     recipe = load_recipe("sample", ["seeds=[0, 1]", *([f"training.epochs={epochs}"] if epochs else [])])
     screen = show.console()
     screen.print(f"{recipe.description}: 150 conversations to learn from, 60 to be tested on.\n", soft_wrap=True)
-    if (out / RECIPE_FILE).exists():
+    # Nothing but a demo's own run is removed; `study` refuses to write into any other.
+    if (out / RECIPE_FILE).exists() and open_study(out)[0].name == recipe.name:
         shutil.rmtree(out)
     results = _study(recipe, out)
     _show_results(recipe, results, out, False)
@@ -93,9 +115,8 @@ def _study(recipe: Any, folder: Path, **options: Any) -> list[dict[str, Any]]:
 
     with show.progress() as progress:
 
-        def on_epoch(seed: int, figures: dict[str, Any]) -> None:
-            detail = f"valid W-F1 {figures['valid_weighted_f1']:.2f}"
-            progress(f"seed {seed}\t{detail}", figures["epoch"], recipe.training.epochs)
+        def on_epoch(name: str, figures: dict[str, Any]) -> None:
+            progress(f"{name}\tvalid W-F1 {figures['valid_weighted_f1']:.2f}", figures["epoch"], recipe.training.epochs)
 
         return study(recipe, folder, on_epoch=on_epoch, on_encode=progress, **options)
 

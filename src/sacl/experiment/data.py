@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sacl.conversation import Conversation, Corpus
-from sacl.datasets import load_corpus
-from sacl.errors import DataError
+from sacl.datasets import DATASETS, load_corpus
+from sacl.errors import DataError, RecipeError
 from sacl.experiment.recipe import Recipe
 from sacl.features.corpus import features_of
 from sacl.features.encoder import Encoder
@@ -36,7 +36,9 @@ class RunData:
         """
         conversations = self.corpus[name]
         # Where the seed draws the validation split, vectors stand under the split that another seed gave.
-        homes = ["test"] if name == "test" else [s for s in self.store.splits if s != "test" or len(self.store.splits) == 1]
+        homes = (
+            ["test"] if name == "test" else [s for s in self.store.splits if s != "test" or len(self.store.splits) == 1]
+        )
         rows = {
             conversation: vectors
             for home in homes
@@ -51,9 +53,7 @@ class RunData:
     @property
     def redrawn(self) -> bool:
         """Whether train and valid stand otherwise here than where the vectors were made."""
-        return any(
-            [c.id for c in self.corpus[s]] != [id for id, _ in self.store.splits[s]] for s in self.corpus.splits
-        )
+        return any([c.id for c in self.corpus[s]] != [id for id, _ in self.store.splits[s]] for s in self.corpus.splits)
 
     def identity(self) -> dict[str, Any]:
         """What a run's record says of its data."""
@@ -89,13 +89,26 @@ def load_run_data(
         DataError, FeatureError: see `load_corpus`, `features_of` and `FeatureStore`.
     """
     policy = recipe.data.validation
-    base = load_corpus(recipe.data.name, data, **({} if policy == "given" else {"validation": "fixed"}))
+    if policy != "given" and not (recipe.data.name.startswith("iemocap") and recipe.data.name in DATASETS):
+        raise RecipeError(
+            f"data.validation is {policy!r}, and {recipe.data.name} has a validation split of its own",
+            where=f"recipe {recipe.name}",
+            remedy="Set data.validation=given",
+        )
+    options: dict[str, Any] = {} if recipe.data.labels == "emotion" else {"labels": recipe.data.labels}
+    if recipe.data.test_session is not None:
+        options["test_session"] = recipe.data.test_session
+    base = load_corpus(recipe.data.name, data, **options, **({} if policy == "given" else {"validation": "fixed"}))
     for split in ("train", "valid", "test"):
         if split not in base.splits:
             raise DataError(
                 f"there is no split {split!r}, and training needs train, valid and test",
                 where=base.name,
                 remedy="Give a folder with train, valid and test",
+            )
+        if all(u.emotion is None for u in base.utterances(split)):
+            raise DataError(
+                "no utterance is labelled", where=f"{base.name}, split {split}", remedy="Give some of them an emotion"
             )
     if features is not None:
         store = FeatureStore.open(features)
@@ -105,5 +118,7 @@ def load_run_data(
         has_texts = any(u.vector is None for u in base.utterances())
         encoder = Encoder.load(s.encoder, pooling=s.pooling, layer=s.layer) if has_texts else None
         store = features_of(base, encoder, cache, progress)
-    corpus = base if policy != "by-seed" else load_corpus(recipe.data.name, data, validation=policy, seed=seed)
+    corpus = base
+    if policy == "by-seed":
+        corpus = load_corpus(recipe.data.name, data, **options, validation=policy, seed=seed)
     return RunData(corpus, store, recipe.features.modalities)

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sacl.errors import RunError
 from sacl.experiment.data import load_run_data
-from sacl.experiment.run import read_result, score_split
+from sacl.experiment.run import read_result, reproducible, score_split
 from sacl.experiment.study import open_study, seed_folder
 from sacl.training.trained import TrainedModel
 
@@ -21,6 +19,7 @@ def evaluate_run(
     *,
     data: Path | None = None,
     cache: Path | None = None,
+    trust_code: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Scores every completed seed of a run on a split.
@@ -30,6 +29,7 @@ def evaluate_run(
         split: `train`, `valid` or `test`.
         data: the data set's folder; by default the one that the run was trained on.
         cache, progress: see `load_run_data`.
+        trust_code: see `TrainedModel.load`.
 
     Returns:
         The seeds' results, with the split's figures under its name.
@@ -38,7 +38,6 @@ def evaluate_run(
         RunError: no run directory, no completed seed, or data that have changed since.
     """
     recipe, record = open_study(run)
-    torch.set_num_threads(recipe.training.threads)
     kept = {key: record.get(key) for key in ("data_folder", "features_folder")}
     results = []
     for seed in recipe.seeds:
@@ -56,6 +55,7 @@ def evaluate_run(
             raise RunError(
                 "its data or features are not those that it was trained on", where=str(run), remedy="Give the same data"
             )
-        scored = score_split(TrainedModel.load(folder), recipe, given, split)
+        with reproducible(recipe.training.threads):
+            scored = score_split(TrainedModel.load(folder, trust_code=trust_code), recipe, given, split)
         results.append(result | {split: {"loss": scored.loss, **scored.scores.to_dict()}})
     return results

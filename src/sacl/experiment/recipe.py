@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from sacl.errors import RecipeError
 from sacl.settings import FeatureSettings, ModelSettings, ObjectiveSettings, Settings, TrainingSettings
@@ -25,6 +27,10 @@ class DataSettings(Settings):
     validation: Literal["given", "by-seed", "fixed"] = "given"
     """The validation split: as the data set gives it; drawn from the training conversations by the seed of the run;
     or the fixed one (`by-seed` and `fixed`: IEMOCAP only)."""
+    labels: Literal["emotion", "sentiment"] = "emotion"
+    """Emotions, or three-way sentiment (MELD and EmoryNLP only)."""
+    test_session: Annotated[int, Field(ge=1, le=5)] | None = None
+    """The session that is tested on, for leave-one-session-out (IEMOCAP's raw release only); by default the fifth."""
 
 
 class Figures(Settings):
@@ -65,6 +71,20 @@ class Recipe(Settings):
     departures: list[str] = []
     """Where it leaves what its source did."""
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[^/\\\s]*", name):
+            raise ValueError("a run's folder gets this name: start it with a letter or digit, without blanks and slashes")
+        return name
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands twice: name each once")
+        return seeds
+
 
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
@@ -103,6 +123,24 @@ def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
         raise RecipeError(*_explained(error.errors()[0]), where=where) from None  # type: ignore[misc]
     except RecursionError:
         raise RecipeError("it is nested too deeply", where=where, remedy="Write plain sections") from None
+
+
+def with_settings(content: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a recipe's content with settings changed: `{"training.epochs": 3}`."""
+    content = copy.deepcopy(content)
+    for key, value in settings.items():
+        _put(content, key, copy.deepcopy(value), key)
+    return content
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """A recipe as YAML that `load_recipe` reads back the same."""
+    return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def parse_value(text: str, where: str) -> Any:
+    """One value in YAML, read as in a recipe: `1e-4` is a number, `no` a word."""
+    return _parse(text, where)
 
 
 def _folder():  # type: ignore[no-untyped-def]
@@ -157,13 +195,26 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
+# PyYAML reads 010 as 8.
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever text YAML 1.1 or `_Loader` would take for something else."""
+
+
+for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
+    for _resolver in _resolvers:
+        _Dumper.add_implicit_resolver(*_resolver, [_first])
+
+
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(f"it is no YAML: {error.problem}", where=where + line, remedy="Mend that line") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # `!!bool x` is a KeyError
         raise RecipeError(f"it is no YAML: {str(error).splitlines()[0]}", where=where, remedy="Mend the file") from None
     except RecursionError:
         raise RecipeError("it is nested too deeply", where=where, remedy="Write plain sections") from None
@@ -173,12 +224,16 @@ def _override(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"{override!r} is no setting", where="--set", remedy="Write key=value, training.epochs=3 say")
+    _put(content, key, parse_value(value, f"--set {override}"), f"--set {override}")
+
+
+def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
     *sections, last = key.split(".")
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
-            raise RecipeError(f"{section!r} is no section", where=f"--set {override}", remedy="Check the key")
-    content[last] = _parse(value, f"--set {override}")
+            raise RecipeError(f"{section!r} is no section", where=where, remedy="Check the key")
+    content[last] = value
 
 
 def _explained(error: Any) -> tuple[str]:

@@ -6,7 +6,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from sacl.errors import RunError
 from sacl.experiment.data import RunData
 from sacl.experiment.recipe import Recipe
 from sacl.model.batch import ConversationItem
+from sacl.model.build import build_model
 from sacl.training.fit import Fit, class_weights
 from sacl.training.loop import Evaluation, evaluate, make_batches
-from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, build_model, make_items
+from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, make_items
 
 RESULT_FILE, METRICS_FILE, PREDICTIONS_FILE = "result.json", "metrics.jsonl", "predictions.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -32,6 +34,7 @@ def run_seed(
     folder: Path,
     data: RunData,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    score_test: bool = True,
 ) -> dict[str, Any]:
     """Trains one seed in a folder of its own; a folder that was left in the middle is continued.
 
@@ -41,6 +44,7 @@ def run_seed(
         folder: gets `metrics.jsonl` as it goes, `model.safetensors`, `predictions.jsonl`, and last `result.json`.
         data: the corpus and its vectors.
         on_epoch: given each epoch's figures.
+        score_test: False leaves the test split alone.
 
     Returns:
         What `result.json` holds.
@@ -56,13 +60,13 @@ def run_seed(
         raise RunError(
             f"it cannot be made ({error.strerror})", where=str(folder), remedy="Choose another folder"
         ) from error
-    torch.set_num_threads(recipe.training.threads)
-    torch.use_deterministic_algorithms(True)
     started = time.monotonic()
-    trained, history = _train(recipe, seed, folder, data, on_epoch)
-    trained.save(folder / MODEL_FILE)
-    test = score_split(trained, recipe, data, "test")
-    write_aside(folder / PREDICTIONS_FILE, "".join(_prediction_lines(data.corpus, "test", test)))
+    with reproducible(recipe.training.threads):
+        trained, history = _train(recipe, seed, folder, data, on_epoch)
+        trained.save(folder / MODEL_FILE)
+        test = score_split(trained, recipe, data, "test") if score_test else None
+    if test is not None:
+        write_aside(folder / PREDICTIONS_FILE, "".join(_prediction_lines(data.corpus, "test", test)))
     result = {
         "format_version": 1,
         "recipe": recipe.name,
@@ -72,13 +76,28 @@ def run_seed(
         "seconds": round(time.monotonic() - started, 1),
         "labels": list(data.corpus.labels),
         "valid": trained.about["valid"],
-        "test": {"loss": test.loss, **test.scores.to_dict()},
+        "test": None if test is None else {"loss": test.loss, **test.scores.to_dict()},
         "data": data.identity(),
     }
     # Last, so that a result's existence means that the seed is complete.
     write_aside(folder / RESULT_FILE, json.dumps(result, indent=1))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Inside, PyTorch uses so many threads and only algorithms that give the same bits; then as before."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    # Read by cuBLAS when it starts; without it deterministic algorithms are refused on a GPU.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
 
 
 def _train(
@@ -175,10 +194,12 @@ def read_result(folder: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
         if result["format_version"] != 1:
             raise RunError(f"its format_version is {result['format_version']}", where=str(path), remedy="Upgrade sacl")
+        if not {"seed", "epoch", "labels", "valid", "test", "data"} <= result.keys():
+            raise ValueError("an entry is missing")
         return dict(result)
     except FileNotFoundError:
         raise RunError("this seed is not complete", where=str(folder), remedy="Continue with --resume") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError("it is damaged", where=str(path), remedy="Delete the seed's folder and --resume") from error
 
 
@@ -196,7 +217,8 @@ def write_aside(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise RunError(
             f"it cannot be written ({error.strerror})", where=str(path), remedy="Free space or choose another folder"
         ) from error
+    finally:
+        aside.unlink(missing_ok=True)  # Ctrl-C too leaves nothing beside

@@ -10,24 +10,63 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from sacl.errors import RunError
+from sacl.errors import RunError, SaclError
 from sacl.experiment.data import RunData, load_run_data
-from sacl.experiment.recipe import Recipe, load_recipe
-from sacl.experiment.run import METRICS_FILE, read_result, run_seed, write_aside
+from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe
+from sacl.experiment.run import METRICS_FILE, RESULT_FILE, read_result, run_seed, write_aside
+from sacl.model.build import model_class
 
 RECIPE_FILE, RECORD_FILE = "recipe.yaml", "run.json"
-SeedProgress = Callable[[int, dict[str, Any]], None]
+SeedProgress = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where data and vectors are found; see `load_run_data`."""
+
+    data: Path | None = None
+    features: Path | None = None
+    cache: Path | None = None
+
+    def load(self, recipe: Recipe, seed: int, progress: Callable[[str, int, int], None] | None = None) -> RunData:
+        """Corpus and vectors of one seed."""
+        return load_run_data(
+            recipe, seed, data=self.data, features=self.features, cache=self.cache, progress=progress
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One seed of one recipe: what a worker is given."""
+
+    recipe: Recipe
+    seed: int
+    folder: Path
+    sources: Sources
+    score_test: bool = True
+
+    @property
+    def name(self) -> str:
+        """How progress names it."""
+        return f"{self.recipe.name}, seed {self.seed}"
+
+    def run(self, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+        """Trains it; see `run_seed`."""
+        data = self.sources.load(self.recipe, self.seed)
+        return run_seed(self.recipe, self.seed, self.folder, data, on_epoch, self.score_test)
 
 
 def seed_folder(run: Path, seed: int) -> Path:
@@ -55,7 +94,7 @@ def study(
         data, features, cache: see `load_run_data`.
         resume: continue a run that was cut off; completed seeds are kept.
         jobs: processes.
-        on_epoch: given a seed and each of its epochs' figures.
+        on_epoch: given a seed's name and each of its epochs' figures.
         on_encode: told of the encoding.
 
     Returns:
@@ -65,20 +104,48 @@ def study(
         RunError: the folder holds another run, or another process works on it.
         SaclError: whatever a seed meets.
     """
-    with _opened(folder, resume):
-        first = load_run_data(recipe, recipe.seeds[0], data=data, features=features, cache=cache, progress=on_encode)
-        _record(folder, recipe, first, data, features)
-        todo = [seed for seed in recipe.seeds if not (seed_folder(folder, seed) / "result.json").exists()]
-        jobs = min(jobs or max(1, (os.cpu_count() or 1) // recipe.training.threads), len(todo))
-        paths = {"data": data, "features": features, "cache": cache}
+    sources = Sources(data, features, cache)
+    return studies([(recipe, folder)], sources, resume=resume, jobs=jobs, on_epoch=on_epoch, on_encode=on_encode)[0]
+
+
+def studies(
+    plans: Sequence[tuple[Recipe, Path]],
+    sources: Sources,
+    *,
+    resume: bool = False,
+    jobs: int | None = None,
+    score_test: bool = True,
+    on_epoch: SeedProgress | None = None,
+    on_encode: Callable[[str, int, int], None] | None = None,
+) -> list[list[dict[str, Any]]]:
+    """Several recipes, each with its run directory: all their seeds side by side. See `study`.
+
+    Args:
+        plans: recipes and their folders.
+        score_test: False leaves the test split alone, for settings that are chosen on validation.
+    """
+    for recipe, _ in plans:
+        # Before anything is encoded: a model's name may be misspelt.
+        model_class(recipe.model.kind)
+    with ExitStack() as locks:
+        tasks = []
+        loaded: dict[str, RunData] = {}
+        for recipe, folder in plans:
+            locks.enter_context(_opened(folder, resume))
+            key = recipe.model_dump_json(include={"data", "features"})
+            if key not in loaded:
+                loaded[key] = sources.load(recipe, recipe.seeds[0], on_encode)
+            _record(folder, recipe, loaded[key], sources)
+            tasks += [Task(recipe, seed, seed_folder(folder, seed), sources, score_test) for seed in recipe.seeds]
+        todo = [task for task in tasks if not (task.folder / RESULT_FILE).exists()]
+        threads = max((task.recipe.training.threads for task in todo), default=1)
+        jobs = min(jobs or max(1, (os.cpu_count() or 1) // threads), len(todo))
         if jobs > 1:
-            _side_by_side(recipe, folder, todo, jobs, paths, on_epoch)
+            _side_by_side(todo, jobs, on_epoch)
         else:
-            for seed in todo:
-                given = first if recipe.data.validation != "by-seed" else load_run_data(recipe, seed, **paths)
-                notify = None if on_epoch is None else (lambda figures, seed=seed: on_epoch(seed, figures))
-                run_seed(recipe, seed, seed_folder(folder, seed), given, notify)
-        return [read_result(seed_folder(folder, seed)) for seed in recipe.seeds]
+            for task in todo:
+                task.run(None if on_epoch is None else partial(on_epoch, task.name))
+        return [[read_result(seed_folder(folder, seed)) for seed in recipe.seeds] for recipe, folder in plans]
 
 
 def open_study(folder: Path) -> tuple[Recipe, dict[str, Any]]:
@@ -90,66 +157,68 @@ def open_study(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     try:
         record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
         return load_recipe(str(folder / RECIPE_FILE)), dict(record)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise RunError("it is no run directory", where=str(folder), remedy="Name one that `sacl train` made") from error
 
 
-def _side_by_side(
-    recipe: Recipe,
-    folder: Path,
-    seeds: Sequence[int],
-    jobs: int,
-    paths: dict[str, Path | None],
-    on_epoch: SeedProgress | None,
-) -> None:
-    """Each seed in a process of its own; their progress is read from the metrics files that they write."""
-    read = {seed: 0 for seed in seeds}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=None) as pool:
-        futures = [pool.submit(_seed_in_process, recipe, seed, folder, paths) for seed in seeds]
+def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | None) -> None:
+    """Each seed in one of `jobs` processes; their progress is read from the metrics files that they write."""
+    read = dict.fromkeys(range(len(tasks)), 0)
+    earlier = set(active_children())
+    # Ctrl-C reaches every process of a terminal; this one alone answers it, and stops the workers.
+    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), **quiet) as pool:
+        waiting: set[Future[Any]] = {pool.submit(task.run) for task in tasks}
         try:
-            waiting: set[Future[None]] = set(futures)
             while waiting:
                 done, waiting = wait(waiting, timeout=0.3)
                 if on_epoch is not None:
-                    _report(folder, read, on_epoch)
+                    _report(tasks, read, on_epoch)
                 for future in done:
                     future.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
+            for worker in set(active_children()) - earlier:
+                worker.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise RunError(
+                    "a process that trained a seed was killed, perhaps for lack of memory",
+                    remedy="Continue with --resume, and --jobs 1",
+                ) from error
             raise
 
 
-def _seed_in_process(recipe: Recipe, seed: int, folder: Path, paths: dict[str, Path | None]) -> None:
-    run_seed(recipe, seed, seed_folder(folder, seed), load_run_data(recipe, seed, **paths))
-
-
-def _report(folder: Path, read: dict[int, int], on_epoch: SeedProgress) -> None:
-    for seed, lines in read.items():
+def _report(tasks: Sequence[Task], read: dict[int, int], on_epoch: SeedProgress) -> None:
+    for i, task in enumerate(tasks):
         try:
-            text = (seed_folder(folder, seed) / METRICS_FILE).read_text(encoding="utf-8")
+            text = (task.folder / METRICS_FILE).read_text(encoding="utf-8")
         except OSError:
             continue
         complete = text.split("\n")[:-1]
-        for line in complete[lines:]:
-            on_epoch(seed, json.loads(line))
-        read[seed] = max(lines, len(complete))
+        for line in complete[read[i] :]:
+            on_epoch(task.name, json.loads(line))
+        read[i] = max(read[i], len(complete))
 
 
 @contextmanager
 def _opened(folder: Path, resume: bool) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    if not resume and folder.exists() and any(folder.iterdir()):
-        raise RunError(
-            "the folder is not empty", where=str(folder), remedy="Continue what is in it with --resume, or give another --out"
-        )
     try:
+        fresh = not folder.exists() or not any(folder.iterdir())
+        if not fresh and not resume:
+            raise RunError(
+                "the folder is not empty",
+                where=str(folder),
+                remedy="Continue what is in it with --resume, or give another --out",
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        with lock:
+        with FileLock(folder / ".lock", timeout=0):
             yield
+    except SaclError:
+        if fresh:
+            _take_back(folder)
+        raise
     except Timeout:
         raise RunError(
             "another process works on this run", where=str(folder), remedy="Wait for it, or give another --out"
@@ -158,9 +227,19 @@ def _opened(folder: Path, resume: bool) -> Iterator[None]:
         raise RunError(f"it cannot be written ({error.strerror})", where=str(folder), remedy="Give another --out") from error
 
 
-def _record(folder: Path, recipe: Recipe, data: RunData, place: Path | None, features: Path | None) -> None:
+def _take_back(folder: Path) -> None:
+    """Removes a run that failed before its first epoch was done, so that the mended command finds the folder empty."""
+    if any(folder.glob("seed-*/*.safetensors")):
+        return
+    for file in (*folder.glob("seed-*/*"), *(folder / name for name in (RECIPE_FILE, RECORD_FILE, ".lock"))):
+        file.unlink(missing_ok=True)
+    for made in (*folder.glob("seed-*"), folder):
+        with suppress(OSError):  # there is more in it
+            made.rmdir()
+
+
+def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> None:
     """Writes recipe and record, or, where they are there, sees to it that they are the same."""
-    text = yaml.safe_dump(recipe.model_dump(), sort_keys=False, allow_unicode=True)
     if (folder / RECIPE_FILE).exists():
         earlier, record = open_study(folder)
         if earlier.model_dump(exclude={"seeds"}) != recipe.model_dump(exclude={"seeds"}):
@@ -176,15 +255,16 @@ def _record(folder: Path, recipe: Recipe, data: RunData, place: Path | None, fea
     record = {
         "format_version": 1,
         "data": data.identity(),
-        "data_folder": None if place is None else str(place.resolve()),
-        "features_folder": None if features is None else str(features.resolve()),
+        "data_folder": None if sources.data is None else str(sources.data.resolve()),
+        "features_folder": None if sources.features is None else str(sources.features.resolve()),
         "versions": {name: version(name) for name in ("sacl", "torch", "numpy", "transformers")},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "commit": _commit(),
     }
-    write_aside(folder / RECIPE_FILE, text)
     write_aside(folder / RECORD_FILE, json.dumps(record, indent=1))
+    # Last, so that a recipe's existence means that the record is there.
+    write_aside(folder / RECIPE_FILE, dump_recipe(recipe))
 
 
 def _first_difference(a: Any, b: Any, name: str = "") -> str:

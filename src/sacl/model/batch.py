@@ -87,6 +87,8 @@ class ConversationBatch:
         labels: shape (utterances,), int64; `UNLABELLED` where an utterance is context only.
         context: what the context LSTM reads: every conversation.
         speaker: what the speaker LSTM reads: the turns of every speaker who has enough of them.
+        speakers: shape (utterances,), int64, a number for who speaks, from 0; a speaker of one conversation is never
+            one of another.
     """
 
     ids: tuple[str, ...]
@@ -95,6 +97,7 @@ class ConversationBatch:
     labels: Tensor
     context: Sequences
     speaker: Sequences
+    speakers: Tensor
 
     def __len__(self) -> int:
         """How many utterances there are."""
@@ -122,6 +125,7 @@ class ConversationBatch:
             labels=self.labels.to(device),
             context=self.context.to(device),
             speaker=self.speaker.to(device),
+            speakers=self.speakers.to(device),
         )
 
 
@@ -151,6 +155,7 @@ def collate(
         labels=torch.from_numpy(np.concatenate([item.labels for item in items]).astype(np.int64)),
         context=_sequences(conversation, 1, longest),
         speaker=_sequences(party.reshape(-1), min_speaker_utterances, longest),
+        speakers=torch.from_numpy(party.reshape(-1)),
     )
 
 

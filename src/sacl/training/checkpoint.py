@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[
     Raises:
         ModelError: it cannot be written; what was there stays.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies: safetensors refuses tensors that share memory, as tied parameters do.
+    plain = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     text = json.dumps(content, sort_keys=True, allow_nan=True)
     metadata = {"format_version": str(FORMAT_VERSION), "kind": kind, "content": text}
     metadata["sha256"] = _digest(plain, metadata)
@@ -44,7 +46,8 @@ def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[
             os.fsync(file.fileno())
         aside.replace(path)
     except (OSError, SafetensorError) as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is at fault, so is this
+            aside.unlink(missing_ok=True)
         raise ModelError(
             f"it cannot be written ({_reason(error)})", where=str(path), remedy="Free space or choose another folder"
         ) from error

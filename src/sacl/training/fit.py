@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sacl.conversation import LabelSet
-from sacl.errors import DataError, ModelError
+from sacl.errors import DataError, ModelError, RecipeError
 from sacl.model.batch import ConversationBatch, ConversationItem
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.checkpoint import load, save
@@ -91,6 +91,7 @@ class Fit:
         self.model_settings, self.training = model_settings, training
         self.checkpoint, self.monitor = checkpoint, monitor
         dtype = torch.float64 if training.double else torch.float32
+        _require_device(training.device)
         weights, order, dropout, draws = (int(s) for s in np.random.SeedSequence(seed).generate_state(4))
         with torch.random.fork_rng():
             torch.manual_seed(weights)
@@ -101,13 +102,21 @@ class Fit:
             "adversary": torch.Generator().manual_seed(draws),
         }
         weighted = class_weights(objective, labels, self.train, dtype)
-        self.objective = SACL(
-            self.model,
-            self.model.targets(),  # type: ignore[operator]
-            objective,
-            class_weights=None if weighted is None else weighted.to(training.device),
-            generator=self.generators["adversary"],
-        )
+        targets = self.model.targets()  # type: ignore[operator]
+        try:
+            self.objective = SACL(
+                self.model,
+                targets,
+                objective,
+                class_weights=None if weighted is None else weighted.to(training.device),
+                generator=self.generators["adversary"],
+            )
+        except ValueError as error:
+            raise RecipeError(
+                str(error),
+                where=f"objective.adversary.on for model.kind {model_settings.kind}",
+                remedy=_perturb_instead(objective, targets),
+            ) from error
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
         )
@@ -179,7 +188,9 @@ class Fit:
         tensors |= {f"generator.{k}": g.get_state() for k, g in self.generators.items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{k}": t for k, t in state.items()}
-        save(path, "checkpoint", tensors, {"history": self.history, "selection": asdict(self.selection)})
+        # Pairs keep the order of the figures, which JSON with sorted keys does not.
+        history = [list(figures.items()) for figures in self.history]
+        save(path, "checkpoint", tensors, {"history": history, "selection": asdict(self.selection)})
 
     def _resume(self, path: Path) -> None:
         tensors, content = load(path, "checkpoint")
@@ -201,7 +212,32 @@ class Fit:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
         for name, generator in self.generators.items():
             generator.set_state(groups["generator"][name])
-        self.history, self.selection = content["history"], Selection(**content["selection"])
+        self.history = [dict(figures) for figures in content["history"]]
+        self.selection = Selection(**content["selection"])
+
+
+def _perturb_instead(objective: ObjectiveSettings, offered: Collection[str]) -> str:
+    """The settings under which an adversary acts on what a model offers."""
+    wanted = objective.adversary.on
+    if all(name in offered for name in wanted):
+        return "Mend the model's targets(), or set objective.adversary.kind=none"
+    channels = [str(name) for name in wanted if name in offered] or list(offered)
+    sets = [f"objective.adversary.on=[{','.join(channels)}]"]
+    if any(share and name not in channels for name, share in objective.adversary.shares.items()):
+        sets.append("objective.adversary.shares={}")
+    instead = " ".join(f"--set '{setting}'" for setting in sets)
+    return f"Use {instead}, or no adversary: --set objective.adversary.kind=none"
+
+
+def _require_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(
+            f"PyTorch has no device {device!r} here ({str(error).splitlines()[0].rstrip('.')})",
+            where="training.device",
+            remedy="Set training.device=cpu",
+        ) from error
 
 
 def _figures(evaluation: Evaluation) -> dict[str, float]:

@@ -133,8 +133,12 @@ class SACL:
             closure: runs the forward pass on one micro-batch; called again, with new dropout masks, for every
                 adversarial pass.
             draw: the number in [0, 1) that decides whether the adversary acts and where; drawn if not given.
+
+        Raises:
+            ValueError: a parameter to perturb that has been frozen since, or a module that does not run exactly once.
         """
         channel, points = self._channel(draw)
+        _check_trained(str(channel), points)  # it may have been frozen since
         with watched(points) as variables:
             forward = closure()
             clean = self._terms(forward, self.settings.contrastive_weight)
@@ -278,9 +282,16 @@ def _points(name: str, target: Target) -> list[Point]:
         points = _distinct(target.values() if isinstance(target, Mapping) else target)
     if not points:
         raise ValueError(f"channel {name!r} has no parameters to perturb: name at least one")
+    strange = [type(p).__name__ for p in points if not isinstance(p, nn.Module | nn.Parameter)]
+    if strange:
+        raise ValueError(f"channel {name!r} holds a {strange[0]}: give parameters, or a module")
+    _check_trained(name, points)
+    return points
+
+
+def _check_trained(name: str, points: list[Point]) -> None:
     if any(isinstance(p, nn.Parameter) and not p.requires_grad for p in points):
         raise ValueError(f"channel {name!r} holds a frozen parameter: perturb trained ones, or a module's output")
-    return points
 
 
 def _distinct(points) -> list[Point]:  # type: ignore[no-untyped-def]

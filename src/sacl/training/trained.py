@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sacl.conversation import Conversation, LabelSet
-from sacl.errors import FeatureError, ModelError, place
+from sacl.errors import FeatureError, ModelError, RecipeError, place
 from sacl.model.batch import UNLABELLED, ConversationItem, collate
-from sacl.model.dual_lstm import DualLSTM
+from sacl.model.build import build_model, is_own
 from sacl.settings import FeatureSettings, ModelSettings
 from sacl.training.checkpoint import load, save
 
@@ -120,17 +120,31 @@ class TrainedModel:
         save(path, "model", tensors, content)
 
     @classmethod
-    def load(cls, path: Path) -> TrainedModel:
-        """Reads what `save` wrote; `path` is the file or its folder.
+    def load(cls, path: Path, *, trust_code: bool = False) -> TrainedModel:
+        """Reads what `save` wrote.
+
+        Args:
+            path: the file or its folder.
+            trust_code: a model of your own kind (`package.module:Class`) is built by the code that its file names.
+                Say so only for a file that you made or looked into.
 
         Raises:
-            ModelError: missing, damaged, or not a model.
+            ModelError: missing, damaged, not a model, or one that runs code which is not trusted.
         """
         path = path / MODEL_FILE if path.is_dir() else path
         tensors, content = load(path, "model")
         settings = ModelSettings.model_validate(content["model"])
         labels = LabelSet(tuple(content["labels"]))
-        model = build_model(settings, content["input_size"], len(labels))
+        if is_own(settings.kind) and not trust_code:
+            raise ModelError(
+                f"it would run code from outside this package, {settings.kind}",
+                where=str(path),
+                remedy="If you know that code, trust it: trust_code=True, or --trust-code at the shell",
+            )
+        try:
+            model = build_model(settings, content["input_size"], len(labels))
+        except RecipeError as error:
+            raise ModelError(error.found, where=f"{path}, {error.where}", remedy=error.remedy) from error
         state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         try:
             model.load_state_dict(state)
@@ -154,18 +168,6 @@ class TrainedModel:
             standardisation,
             content["about"],
         )
-
-
-def build_model(settings: ModelSettings, input_size: int, classes: int) -> DualLSTM:
-    """The network that settings describe, with fresh weights from PyTorch's own generator."""
-    return DualLSTM(
-        input_size,
-        classes,
-        hidden_size=settings.hidden_size,
-        layers=settings.layers,
-        dropout=settings.dropout,
-        bidirectional=settings.bidirectional,
-    )
 
 
 def make_items(

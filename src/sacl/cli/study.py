@@ -1,0 +1,139 @@
+"""`sacl ablate` and `sacl sweep`: many runs, one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sacl.cli import show
+from sacl.cli.data import Cache, DataFolder, Json
+from sacl.cli.train import Features, Jobs, Model, RecipeName, Resume, Seeds, SetOptions, resolved
+
+
+def ablate(
+    recipe: RecipeName,
+    arms: Annotated[str | None, typer.Option(help="Names with commas between; by default all arms.")] = None,
+    data: DataFolder = None,
+    features: Features = None,
+    seeds: Seeds = None,
+    settings: SetOptions = None,
+    model: Model = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; by default runs/RECIPE-ablation.")] = None,
+    resume: Resume = False,
+    jobs: Jobs = None,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Train a recipe with parts of its objective taken away, and compare each arm with the whole.
+
+    Arms: sacl, cross_entropy, soft_scl, adversarial_inputs, virtual_adversarial, random_context, cat,
+    without_context_channel, without_speaker_channel, context_lstm_alone, paper, released_padding.
+    """
+    from sacl.experiment.ablation import ablation_plans
+    from sacl.report.compare import compare, comparison_record, comparison_table
+    from sacl.report.runs import read_run
+
+    loaded = resolved(recipe, seeds, settings, model)
+    named = None if arms is None else ["sacl", *(name.strip() for name in arms.split(","))]
+    plans = ablation_plans(loaded, out or Path("runs") / f"{loaded.name}-ablation", named)
+    _train_all(plans, data, features, cache, resume, jobs, score_test=True)
+    compared = compare([read_run(folder) for _, folder in plans])
+    if json:
+        show.document(comparison_record(compared))
+    else:
+        show.table(comparison_table(compared))
+
+
+def sweep(
+    recipe: RecipeName,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="key=value,value; repeat for more keys. By default the released grids.")
+    ] = None,
+    data: DataFolder = None,
+    features: Features = None,
+    seeds: Seeds = None,
+    settings: SetOptions = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; by default runs/RECIPE-sweep.")] = None,
+    resume: Resume = False,
+    jobs: Jobs = None,
+    cache: Cache = None,
+    json: Json = False,
+) -> None:
+    """Train every combination of settings, and rank them by validation W-F1. The test split is not looked at.
+
+    The best point's recipe is written to OUT/best.yaml.
+    """
+    import yaml
+
+    from sacl.experiment.run import write_aside
+    from sacl.experiment.sweep import RELEASED_GRID, grid_points, parse_grid, ranked
+
+    loaded = resolved(recipe, seeds, settings)
+    folder = out or Path("runs") / f"{loaded.name}-sweep"
+    points = grid_points(loaded, folder, parse_grid(grid) if grid else RELEASED_GRID)
+    plans = [(point.recipe, point.folder) for point in points]
+    results = _train_all(plans, data, features, cache, resume, jobs, score_test=False)
+    order = ranked(points, results)
+    best = order[0][0]
+    content = best.recipe.model_copy(update={"name": f"{loaded.name}-best"}).model_dump()
+    write_aside(folder / "best.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    if json:
+        show.document(
+            [
+                {"settings": dict(p.settings), "valid_weighted_f1": mean, "deviation": deviation, "run": str(p.folder)}
+                for p, mean, deviation in order
+            ]
+        )
+        return
+    from sacl.report.table import Table
+
+    keys = list(best.settings)
+    rows = [
+        [str(i + 1), *(_word(point.settings[key]) for key in keys), f"{mean:.2f}", f"{deviation:.2f}"]
+        for i, (point, mean, deviation) in enumerate(order)
+    ]
+    columns = ["rank", *(key.rpartition(".")[2] for key in keys), "valid W-F1", "deviation"]
+    seeds_told = "one seed" if len(loaded.seeds) == 1 else f"mean and deviation over {len(loaded.seeds)} seeds"
+    notes = [
+        f"Validation split, percent; {seeds_told}. The best of {len(points)} is partly the luckiest.",
+        f"Train it with: sacl train {folder / 'best.yaml'}",
+    ]
+    show.table(Table(f"{loaded.name}: {len(points)} points of a grid", columns, rows, notes))
+
+
+def _train_all(
+    plans: list[Any],
+    data: Path | None,
+    features: Path | None,
+    cache: Path | None,
+    resume: bool,
+    jobs: int | None,
+    score_test: bool,
+) -> list[list[dict[str, Any]]]:
+    from sacl.experiment.study import Sources, studies
+
+    total = sum(len(recipe.seeds) for recipe, _ in plans)
+    with show.progress() as progress:
+        begun: dict[str, None] = {}
+
+        def on_epoch(name: str, figures: dict[str, Any]) -> None:
+            # A bar an arm and seed would fill the screen: one bar counts those that have begun.
+            begun.setdefault(name)
+            detail = f"{name}, epoch {figures['epoch']}: valid W-F1 {figures['valid_weighted_f1']:.2f}"
+            progress(f"runs\t{detail}", len(begun), total)
+
+        return studies(
+            plans,
+            Sources(data, features, cache),
+            resume=resume,
+            jobs=jobs,
+            score_test=score_test,
+            on_epoch=on_epoch,
+            on_encode=progress,
+        )
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

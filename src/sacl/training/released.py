@@ -1,0 +1,108 @@
+"""The authors' checkpoints: plain PyTorch state dicts, made into models of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from sacl.conversation import LabelSet
+from sacl.errors import ModelError
+from sacl.model.build import build_model
+from sacl.model.dual_lstm import from_released
+from sacl.settings import FeatureSettings, ModelSettings
+from sacl.training.trained import TrainedModel
+
+_REMEDY = "Give a released SACL-LSTM checkpoint: a state dict with rnn.*, rnn_parties.* and cognition_net.smax_fc.*"
+
+
+def import_released(
+    path: Path, labels: LabelSet, *, padding: Literal["packed", "released"] = "released"
+) -> TrainedModel:
+    """A released SACL-LSTM checkpoint as a model of ours; its sizes are those of its tensors.
+
+    The file is a state dict as `torch.save` writes it, read with weights only (nothing in it is run), or safetensors.
+
+    Args:
+        path: the file.
+        labels: the emotions, in the order of its outputs.
+        padding: how sequences are read. The authors' models were trained, and scored, with `released`: an utterance's
+            scores then depend on which conversations are read with it.
+
+    Raises:
+        ModelError: no such file, anything but such a checkpoint, numbers that are not finite, or another number of
+            labels.
+    """
+    where = str(path)
+    if not path.is_file():
+        raise ModelError("there is no such file", where=where, remedy=_REMEDY)
+    state = _released_names(_read(path), where)
+    weight = state["context_lstm.weight_ih_l0"]
+    classes = len(state["classifier.bias"])
+    if classes != len(labels):
+        raise ModelError(
+            f"it tells {classes} emotions apart, and {len(labels)} labels are given ({', '.join(labels)})",
+            where=where,
+            remedy="Give one label an output, in their order",
+        )
+    try:
+        settings = ModelSettings(
+            hidden_size=weight.shape[0] // 4,
+            layers=sum(f"context_lstm.weight_ih_l{k}" in state for k in range(len(state))),
+            bidirectional="context_lstm.weight_ih_l0_reverse" in state,
+            padding=padding,
+        )
+    except ValidationError:
+        raise ModelError("its tensors are those of no LSTM", where=where, remedy=_REMEDY) from None
+    with torch.device("meta"):  # no memory for what the file only claims
+        model = build_model(settings, weight.shape[1], classes)
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).splitlines()[1].split())[:200] if "\n" in str(error) else str(error)[:200]
+        raise ModelError(f"its tensors do not fit together ({reason})", where=where, remedy=_REMEDY) from None
+    about = {"recipe": "imported", "source": path.name}
+    features = FeatureSettings(standardise=False)
+    return TrainedModel(model.eval(), settings, labels, weight.shape[1], features, None, None, about)
+
+
+def _read(path: Path) -> Any:
+    """What the file holds."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # The authors' files are pickles. `weights_only` builds tensors and plain containers, and refuses all else.
+        return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+    except OSError as error:
+        raise ModelError(f"it cannot be read ({error.strerror or error})", where=str(path), remedy=_REMEDY) from None
+    except Exception as error:  # torch and safetensors have no error of their own for a file that is not theirs
+        reason = "it holds more than weights" if "weights" in str(error).lower() else "it is no state dict, or damaged"
+        raise ModelError(reason, where=str(path), remedy=_REMEDY) from None
+
+
+def _released_names(state: Any, where: str) -> dict[str, Tensor]:
+    """A state dict under our names, every tensor of it plain and finite."""
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        raise ModelError(f"it holds a {type(state).__name__}, not a state dict", where=where, remedy=_REMEDY)
+    for name, tensor in state.items():
+        if not (isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.is_floating_point()):
+            raise ModelError(f"{name[:80]!r} is no tensor of numbers", where=where, remedy=_REMEDY)
+        if not tensor.is_contiguous() or not bool(tensor.isfinite().all()):
+            raise ModelError(f"{name[:80]!r} holds numbers that are not finite", where=where, remedy="Get it again")
+    try:
+        ours = from_released(state)
+    except ModelError as error:
+        raise ModelError(error.found, where=where, remedy=_REMEDY) from None
+    shapes = {"context_lstm.weight_ih_l0": 2, "classifier.weight": 2, "classifier.bias": 1}
+    for name, dimensions in shapes.items():
+        if name not in ours or ours[name].ndim != dimensions or not ours[name].numel():
+            raise ModelError("a parameter is missing or of no use", where=f"{where}, {name}", remedy=_REMEDY)
+    if len({tensor.dtype for tensor in ours.values()}) > 1:
+        raise ModelError("its tensors are of different precision", where=where, remedy=_REMEDY)
+    return ours
