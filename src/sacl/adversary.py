@@ -97,7 +97,7 @@ def watched(points: Sequence[Point]) -> Iterator[list[list[Tensor]]]:
 @contextmanager
 def frozen(points: Sequence[Point]) -> Iterator[None]:
     """Inside, no gradient is computed for the points that are parameters."""
-    parameters = [p for p in points if isinstance(p, nn.Parameter)]
+    parameters = [p for p in points if isinstance(p, nn.Parameter) and p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
     try:
@@ -134,7 +134,9 @@ def _adding(r: Tensor):  # type: ignore[no-untyped-def]
 def _watching(variables: list[Tensor]):  # type: ignore[no-untyped-def]
     def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         if not isinstance(output, Tensor):
-            raise TypeError(f"{type(module).__name__} gives {type(output).__name__}: perturb a module that gives a tensor")
+            raise TypeError(
+                f"{type(module).__name__} gives {type(output).__name__}: perturb a module that gives a tensor"
+            )
         if variables:
             raise ValueError(f"{type(module).__name__} runs twice in one forward pass: perturb one that runs once")
         variables.append(torch.zeros_like(output, requires_grad=True))

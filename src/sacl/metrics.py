@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ def score(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Scores:
         classes: how many emotions there are.
 
     Raises:
-        ValueError: no utterances, or different numbers of them.
+        ValueError: no utterances, different numbers of them, or an index that is no emotion's.
 
     >>> score(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).accuracy
     66.66666666666667
@@ -61,5 +62,38 @@ def score(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Scores:
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Shape (classes, classes): utterances by label (row) and prediction (column)."""
-    return np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    """Shape (classes, classes): utterances by label (row) and prediction (column).
+
+    Raises:
+        ValueError: an index that is no emotion's; it would be counted as another's.
+    """
+    both = np.stack([labels, predictions]).astype(np.int64)
+    if both.size and (both.min() < 0 or both.max() >= classes):
+        raise ValueError(
+            f"indices from {both.min()} to {both.max()}: give 0 to {classes - 1}, labelled utterances only"
+        )
+    return np.bincount(both[0] * classes + both[1], minlength=classes * classes).reshape(classes, classes)
+
+
+def micro_f1(labels: np.ndarray, predictions: np.ndarray, without: Collection[int] = ()) -> float:
+    """Micro-averaged F1 in percent, over all emotions but some: on DailyDialog the headline, without `no_emotion`.
+
+    An utterance of an emotion left out still counts against the emotion that was predicted for it.
+
+    Args:
+        labels: shape (utterances,), index of the emotion; every utterance is labelled.
+        predictions: shape (utterances,).
+        without: the emotions that are left out; with none it equals accuracy.
+
+    Returns:
+        0 where no emotion that counts is present or predicted.
+
+    >>> round(micro_f1(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), without=[0]), 2)
+    40.0
+    """
+    if len(labels) != len(predictions):
+        raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions: give as many of both")
+    present = ~np.isin(labels, list(without))
+    predicted = ~np.isin(predictions, list(without))
+    right = int((present & (labels == predictions)).sum())
+    return 100.0 * 2 * right / max(int(present.sum()) + int(predicted.sum()), 1)

@@ -19,7 +19,9 @@ Count = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """Frozen; refuses unknown keys, numbers that are not finite, and a yes/no or a text where a number belongs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class FeatureSettings(Settings):
@@ -60,8 +62,8 @@ class ModelSettings(Settings):
     def _causal_means_causal(self) -> Self:
         if not self.bidirectional and self.min_speaker_utterances > 1:
             raise ValueError(
-                "`bidirectional: false` sees no later turn, but `min_speaker_utterances` above 1 lets a speaker's first "
-                "turn depend on whether a second one comes: set it to 1"
+                "`bidirectional: false` sees no later turn, but `min_speaker_utterances` above 1 lets a speaker's "
+                "first turn depend on whether a second one comes: set it to 1"
             )
         return self
 
@@ -95,7 +97,9 @@ class AdversarySettings(Settings):
     def _shares_fit(self) -> Self:
         unknown = [name for name in self.shares if name not in self.on]
         if unknown and self.kind != "none" and self.shares[unknown[0]] > 0:
-            raise ValueError(f"`shares` names {unknown[0]!r}, which `on` does not perturb: add it there or drop it here")
+            raise ValueError(
+                f"`shares` names {unknown[0]!r}, which `on` does not perturb: add it there or drop it here"
+            )
         if sum(self.shares.values()) > 1:
             raise ValueError(f"`shares` add up to {sum(self.shares.values()):g}: make it at most 1")
         if not self.on:

@@ -53,6 +53,15 @@ def test_what_is_not_a_list_of_names_is_refused_and_never_run(tmp_path: Path, ba
         emorynlp.read(release(tmp_path, row(bad)), expected=None)
 
 
+def test_sentiments_are_grouped_emotions(tmp_path: Path) -> None:
+    rows = "".join(row(emotion=name.capitalize(), utterance=i) for i, name in enumerate(emorynlp.LABELS))
+    corpus = emorynlp.read(release(tmp_path, rows), expected=None, labels="sentiment")
+    assert corpus.labels.names == ("negative", "neutral", "positive")
+    felt = {name: u.emotion for name, u in zip(emorynlp.LABELS, corpus["train"][0].utterances, strict=True)}
+    assert [name for name in felt if felt[name] == "positive"] == ["joyful", "peaceful", "powerful"]
+    assert [name for name in felt if felt[name] == "negative"] == ["mad", "sad", "scared"]
+
+
 def test_an_unknown_way_to_read_joint_speech_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"unknown way 'last'.*Use one of: first, own"):
         emorynlp.read(tmp_path, "last")  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sacl.conversation import Corpus
-from sacl.datasets import iemocap
+from sacl.datasets import iemocap, load_corpus
 from sacl.errors import DataError
 
 EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
@@ -101,6 +101,37 @@ def test_iemocap_4_drops_excited_and_frustrated_turns_from_the_context_too(relea
     corpus = iemocap.four_classes(iemocap.read(release, expected=None))
     assert corpus.labels.names == ("happy", "sad", "neutral", "angry")
     assert {tuple(u.emotion for u in c.utterances) for c in corpus["train"]} == {("neutral", "happy")}
+
+
+def test_iemocap_4_is_read_by_name_and_its_own_counts_are_expected(release: Path) -> None:
+    corpus = load_corpus("iemocap-4", release, expected=None, validation="fixed")
+    assert (corpus.name, corpus.labels) == ("iemocap-4", iemocap.FOUR)
+    assert {u.emotion for u in corpus.utterances()} == {"neutral", "happy"}
+    with pytest.raises(
+        DataError, match=r"iemocap-4, split train\+valid: found 16 .* with 32 .*, expected 120 with 3548"
+    ):
+        load_corpus("iemocap-4", release)
+    with pytest.raises(DataError, match="iemocap-4 has no option 'joint'"):
+        load_corpus("iemocap-4", release, joint="own")
+    named = release / "data"
+    named.mkdir()
+    (named / "iemocap").symlink_to(release, target_is_directory=True)
+    assert load_corpus("iemocap-4", named, expected=None)["test"] == corpus["test"]
+
+
+@pytest.mark.parametrize("session", [1, 2, 3, 4, 5])
+def test_any_session_may_be_the_one_tested_on(release: Path, session: int) -> None:
+    corpus = iemocap.read(release, test_session=session, expected=None)
+    assert {id[:5] for id in ids(corpus, "test")} == {f"Ses{session:02}"}
+    assert {id[:5] for id in ids(corpus, "train")} <= {f"Ses{n:02}" for n in range(1, 6) if n != session}
+    assert [len(corpus[split]) for split in ("train", "valid", "test")] == [4, 12, 4]
+
+
+def test_leaving_out_another_session_checks_the_whole(release: Path) -> None:
+    with pytest.raises(DataError, match=r"split train\+valid\+test: found 20 .* with 60 .* expected 151 with 7380"):
+        iemocap.read(release, test_session=2)
+    with pytest.raises(DataError, match="there is no session 6"):
+        iemocap.read(release, test_session=6)
 
 
 def test_the_published_counts_are_expected(release: Path) -> None:

@@ -42,6 +42,15 @@ def test_a_row_becomes_an_utterance_named_by_its_ids(tmp_path: Path) -> None:
     ]
 
 
+def test_sentiments_are_those_of_the_files_own_column(tmp_path: Path) -> None:
+    folder = release(tmp_path, row() + row(utterance=1).replace("neutral", "Negative"))
+    corpus = meld.read(folder, expected=None, labels="sentiment")
+    assert corpus.labels.names == ("neutral", "positive", "negative")
+    assert [u.emotion for u in corpus["train"][0].utterances] == ["neutral", "negative"]
+    with pytest.raises(DataError, match=r"unknown kind of labels 'valence'\. Use one of: emotion, sentiment"):
+        meld.read(folder, labels="valence")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "encoded", [b"it\x92s\xa0caf\xe9\x85", b"it\xc2\x92s\xc2\xa0caf\xc3\xa9\xc2\x85", "it’s café…".encode()]
 )
@@ -83,6 +92,13 @@ def test_the_release_has_the_counts_of_the_card(released: Corpus) -> None:
         counts = Counter(u.emotion for u in released.utterances(split))
         for label in meld.LABELS:
             assert int(card[label][column].replace(",", "")) == counts[label]
+
+
+def test_the_release_has_the_sentiments_of_the_card(shared_data: Path) -> None:
+    corpus = meld.read(shared_data / "meld", labels="sentiment")
+    for split in corpus.splits:
+        counts = Counter(u.emotion for u in corpus.utterances(split))
+        assert f"{split} {' '.join(f'{counts[label]:,}' for label in corpus.labels)}" in " ".join(meld.__doc__.split())
 
 
 def test_the_released_texts_are_clean(released: Corpus) -> None:

@@ -105,7 +105,9 @@ def test_the_setting_tells_of_every_model_of_the_package() -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_model_is_built_as_the_settings_say(kind: str) -> None:
-    settings = ModelSettings(kind=kind, hidden_size=16, layers=2, dropout=0.4, bidirectional=False)
+    settings = ModelSettings(
+        kind=kind, hidden_size=16, layers=2, dropout=0.4, bidirectional=False, min_speaker_utterances=1
+    )
     torch.manual_seed(0)
     built = build_model(settings, 5, 3)
     torch.manual_seed(0)

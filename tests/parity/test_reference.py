@@ -18,21 +18,21 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from sacl.model.batch import ConversationBatch, ConversationItem, collate
+from sacl.model.batch import ConversationBatch, ConversationItem, Padding, collate
 from sacl.model.dual_lstm import DualLSTM, from_released
-from sacl.settings import ObjectiveSettings
+from sacl.settings import AdversarySettings, ObjectiveSettings
 from sacl.training.loop import evaluate, train_epoch
 from sacl.training.objective import SACL, Forward
 
 REFERENCE = Path(__file__).parent / "reference"
-EXACT = {"rtol": 0.0, "atol": 1e-9}
-PADDINGS = ("packed", "released")
+EXACT: dict[str, Any] = {"rtol": 0.0, "atol": 1e-9}
+PADDINGS: tuple[Padding, ...] = ("packed", "released")
 
 
 class Recorded:
     """One reference file: tensors by name, settings from its metadata."""
 
-    def __init__(self, padding: str, name: str) -> None:
+    def __init__(self, padding: Padding, name: str) -> None:
         with safe_open(REFERENCE / padding / f"{name}.safetensors", "pt") as file:
             self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             self.settings: dict[str, Any] = {k: json.loads(v) for k, v in file.metadata().items()}
@@ -53,7 +53,7 @@ class Recorded:
             ConversationItem(str(i), features[a:b], speakers[a:b].numpy(), labels[a:b].numpy())
             for i, (a, b) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
         ]
-        return collate(items, padding=self.padding)  # type: ignore[arg-type]
+        return collate(items, padding=self.padding)
 
     def model(self) -> DualLSTM:
         s = self.settings
@@ -72,21 +72,23 @@ class Recorded:
             contrastive_weight=s["contrast_weight"],
             adversarial_contrastive_weight=s["contrast_weight_adversarial"],
             loss_divisor=float(s.get("divide") or 1),
-            adversary={"epsilon": s["epsilon"], "step_size": s.get("alpha", 0.1), **adversary},
+            adversary=AdversarySettings(epsilon=s["epsilon"], step_size=s.get("alpha", 0.1), **adversary),
         )
         weights = self.tensors["class_weights"] if s["class_weight"] else None
         return SACL(model, model.targets(), settings, class_weights=weights)
 
     def optimizer(self, model: DualLSTM) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            model.parameters(), lr=self.settings["lr"], weight_decay=self.settings["weight_decay"]
-        )
+        return torch.optim.Adam(model.parameters(), lr=self.settings["lr"], weight_decay=self.settings["weight_decay"])
 
 
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert ours.keys() >= theirs.keys()
     for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name].detach(), tensor, **EXACT, msg=lambda m, name=name: f"{name}: {m}")
+        assert_equal(name, ours[name], tensor)
+
+
+def assert_equal(name: str, ours: Tensor, theirs: Tensor) -> None:
+    torch.testing.assert_close(ours.detach(), theirs.reshape(ours.shape), **EXACT, msg=lambda m: f"{name}: {m}")
 
 
 def gradients(model: DualLSTM) -> dict[str, Tensor]:
@@ -95,7 +97,7 @@ def gradients(model: DualLSTM) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("name", ["iemocap_like", "meld_like", "emorynlp_like", "pgd"])
-def test_one_update_equals_the_authors(padding: str, name: str) -> None:
+def test_one_update_equals_the_authors(padding: Padding, name: str) -> None:
     recorded = Recorded(padding, name)
     s = recorded.settings
     channel = s["channel"]
@@ -110,7 +112,12 @@ def test_one_update_equals_the_authors(padding: str, name: str) -> None:
         moved: list[dict[str, Tensor]] = []
         accumulated: list[dict[str, Tensor]] = []
 
-        def closure(batch=batch, passes=passes, moved=moved, accumulated=accumulated) -> Forward:
+        def closure(
+            batch: ConversationBatch = batch,
+            passes: list[Forward] = passes,
+            moved: list[dict[str, Tensor]] = moved,
+            accumulated: list[dict[str, Tensor]] = accumulated,
+        ) -> Forward:
             output = model(batch)
             moved.append({name: p.detach() - start[name] for name, p in model.named_parameters()})
             accumulated.append(gradients(model))
@@ -131,8 +138,7 @@ def test_one_update_equals_the_authors(padding: str, name: str) -> None:
             (step.adversarial.contrastive, "adversarial_contrastive_loss"),
             (step.adversarial.total, "adversarial_total"),
         ]:
-            their = theirs[f"micro{k}/{key}"].reshape(ours.shape)
-            torch.testing.assert_close(ours.detach(), their, **EXACT, msg=lambda m, key=key: f"{key}: {m}")
+            assert_equal(key, ours, theirs[f"micro{k}/{key}"])
         assert_same(accumulated[1], recorded.group(f"micro{k}/clean_grad/"))
         perturbation = recorded.group(f"micro{k}/perturbation/")
         assert_same(moved[-1], perturbation)
@@ -155,7 +161,7 @@ def trace_objective(recorded: Recorded, model: DualLSTM) -> SACL:
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("script", ["iemocap", "meld", "emorynlp"])
-def test_two_epochs_through_the_training_loop_equal_the_authors(padding: str, script: str) -> None:
+def test_two_epochs_through_the_training_loop_equal_the_authors(padding: Padding, script: str) -> None:
     recorded = Recorded(padding, f"trace_{script}")
     s = recorded.settings
     model = recorded.model()
@@ -173,9 +179,6 @@ def test_two_epochs_through_the_training_loop_equal_the_authors(padding: str, sc
         assert_same(dict(model.named_parameters()), recorded.group(f"epoch{epoch}/parameters/"))
         for ours, split in [(trained, "train"), (validated, "valid")]:
             loss, accuracy, weighted_f1 = recorded.tensors[f"epoch{epoch}/{split}_loss_accuracy_wf1"].tolist()
-            if split == "valid":
-                assert round(ours.loss, 4) == pytest.approx(loss, abs=1e-9)
-            else:
-                print("train loss", round(ours.loss, 4), loss)
+            assert round(ours.loss, 4) == pytest.approx(loss, abs=1e-9)
             assert round(ours.scores.accuracy, 2) == pytest.approx(accuracy, abs=1e-9)
             assert round(ours.scores.weighted_f1, 2) == pytest.approx(weighted_f1, abs=1e-9)

@@ -9,9 +9,7 @@ import typer
 
 from sacl.cli import show
 
-app = typer.Typer(
-    help="List, describe, download and convert data sets.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="List, describe, download and convert data sets.", no_args_is_help=True, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document in place of tables.")]
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the data set; else SACL_DATA, else what was fetched.")
@@ -32,9 +30,7 @@ def list_(json: Json = False) -> None:
         return
     from sacl.report.table import Table
 
-    rows = [
-        [name, info.title, str(len(info.labels)), *(_sizes(info) or ["", ""])] for name, info in DATASETS.items()
-    ]
+    rows = [[name, info.title, str(len(info.labels)), *(_sizes(info) or ["", ""])] for name, info in DATASETS.items()]
     columns = ["name", "title", "emotions", "conversations", "labelled utterances"]
     show.table(Table("data sets", columns, rows, ["More: sacl data show NAME"]))
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sacl.cli import show
 from sacl.cli.data import TrustCode
+
+if TYPE_CHECKING:
+    from sacl.recognizer import Recognition
 
 
 def predict(
@@ -54,22 +57,22 @@ def predict(
 
     with show.progress() as progress:
         results = recognizer.predict_many(noted(), progress=progress)
-        records = ({"id": ids.pop(0), "turns": turns} for turns in results)
+        recognised = ((ids.pop(0), turns) for turns in results)
         if json:
-            show.document([_record(r) for r in records])
+            show.document([_record(id, turns) for id, turns in recognised])
         elif (format or ("table" if sys.stdout.isatty() else "jsonl")) == "table":
-            for record in list(records):
-                show.conversation(record["id"], record["turns"])
+            for id, turns in list(recognised):
+                show.conversation(id, turns)
         elif format == "csv":
-            _csv(records, list(recognizer.labels))
+            _csv(recognised, list(recognizer.labels))
         else:
-            for record in records:
-                print(json_.dumps(_record(record), ensure_ascii=False))
+            for id, turns in recognised:
+                print(json_.dumps(_record(id, turns), ensure_ascii=False))
 
 
-def _record(record: dict[str, Any]) -> dict[str, Any]:
+def _record(id: str, turns: Sequence[Recognition]) -> dict[str, Any]:
     """Interchange form, the recognised emotion and all probabilities beside each utterance."""
-    turns = [
+    utterances = [
         {
             "id": t.id,
             "speaker": t.speaker,
@@ -78,18 +81,18 @@ def _record(record: dict[str, Any]) -> dict[str, Any]:
             "probability": round(t.probability, 6),
             "probabilities": {name: round(p, 6) for name, p in t.probabilities.items()},
         }
-        for t in record["turns"]
+        for t in turns
     ]
-    return {"id": record["id"], "utterances": turns}
+    return {"id": id, "utterances": utterances}
 
 
-def _csv(records: Iterator[dict[str, Any]], labels: list[str]) -> None:
+def _csv(recognised: Iterable[tuple[str, Sequence[Recognition]]], labels: list[str]) -> None:
     import csv
 
     out = csv.writer(sys.stdout, lineterminator="\n")
-    for i, record in enumerate(records):
+    for i, (id, turns) in enumerate(recognised):
         if not i:  # not before the first is read: a file at fault leaves no header behind
             out.writerow(["conversation", "utterance", "speaker", "text", "emotion", "probability", *labels])
-        for t in record["turns"]:
+        for t in turns:
             numbers = [f"{p:.6f}" for p in (t.probability, *t.probabilities.values())]
-            out.writerow([record["id"], t.id, t.speaker, t.text or "", t.emotion, *numbers])
+            out.writerow([id, t.id, t.speaker, t.text or "", t.emotion, *numbers])

@@ -56,8 +56,13 @@ def conversation(id: str, turns: Sequence[Recognition]) -> None:
     from rich.text import Text
 
     grid = Grid(title=f"conversation {printable(id)}", title_justify="left", title_style="bold", show_edge=False)
-    for name, options in (("speaker", {}), ("text", {"ratio": 1, "overflow": "fold"}), ("emotion", {}), ("probability", {"justify": "right"})):
-        grid.add_column(name, **options)  # type: ignore[arg-type]
+    for name, options in (
+        ("speaker", {}),
+        ("text", {"ratio": 1, "overflow": "fold"}),
+        ("emotion", {}),
+        ("probability", {"justify": "right"}),
+    ):
+        grid.add_column(name, **options)
     for turn in turns:
         emotion = Text(turn.emotion, style=STYLES.get(turn.emotion, ""))
         # What people typed is data: control characters could drive the terminal.

@@ -58,7 +58,7 @@ def resolved(recipe: str, seeds: str | None, settings: list[str] | None, model: 
 
     overrides = list(settings or [])
     if seeds is not None:
-        overrides.append(f"seeds={_seeds(seeds)}")
+        overrides.append(f"seeds={parsed_seeds(seeds)}")
     if model is not None:
         overrides.append(f"model.kind='{model}'")
     return load_recipe(recipe, overrides)
@@ -105,8 +105,12 @@ def demo(
     results = _study(recipe, out)
     _show_results(recipe, results, out, False)
     conversation = load_corpus("sample")["test"][0]
-    show.conversation(f"{conversation.id}, from the test split", EmotionRecognizer.from_pretrained(out).predict(conversation))
-    screen.print(f"The models are in {out}. Try one on a file of your own, a line `Speaker: text` a turn:", soft_wrap=True)
+    show.conversation(
+        f"{conversation.id}, from the test split", EmotionRecognizer.from_pretrained(out).predict(conversation)
+    )
+    screen.print(
+        f"The models are in {out}. Try one on a file of your own, a line `Speaker: text` a turn:", soft_wrap=True
+    )
     screen.print(f"    sacl predict {out} FILE", soft_wrap=True)
 
 
@@ -133,7 +137,8 @@ def _show_results(
     show.table(class_table(recipe, results, split))
 
 
-def _seeds(text: str) -> list[int]:
+def parsed_seeds(text: str) -> list[int]:
+    """`0-4` or `0,2,5` -> seeds."""
     from sacl.errors import RecipeError
 
     seeds: list[int] = []

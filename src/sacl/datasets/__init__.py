@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sacl.conversation import Conversation, Corpus, LabelSet
-from sacl.datasets import emorynlp, iemocap, meld, sample
+from sacl.datasets import dailydialog, emorynlp, iemocap, meld, mosei, sample
 from sacl.datasets.download import KNOWN, NOT_FETCHED, cached
+from sacl.datasets.imported import IMPORTED, imported_name, read_imported
 from sacl.datasets.reading import Counts
 from sacl.errors import DataError
 from sacl.formats import DEFAULT_COLUMNS, Columns, read_conversations
@@ -36,6 +38,7 @@ class DatasetInfo:
         files: what its folder holds; none where it comes with the package.
         card: counts, citation, licence and known defects, as Markdown.
         read: folder, and the reader's own options -> Corpus.
+        folder: of its files in the places that are looked into, where that is not its name.
     """
 
     name: str
@@ -45,6 +48,7 @@ class DatasetInfo:
     files: tuple[str, ...]
     card: str
     read: Callable[..., Corpus]
+    folder: str = ""
 
 
 DATASETS: dict[str, DatasetInfo] = {
@@ -70,6 +74,29 @@ DATASETS: dict[str, DatasetInfo] = {
             iemocap.__doc__ or "",
             iemocap.read,
         ),
+        DatasetInfo(
+            "iemocap-4",
+            "IEMOCAP-4",
+            iemocap.FOUR,
+            iemocap.FOUR_EXPECTED,
+            iemocap.SESSIONS,
+            "IEMOCAP without the utterances labelled excited or frustrated, which are then no context either.\n\n"
+            f"Labels in index order: {' '.join(iemocap.FOUR)}.\n\n"
+            "Counts are those of the raw release; the pickles of the published row have 3,600 and 943 utterances, of "
+            "these in test happy 144, sad 245, neutral 384, angry 170. The rest as for `iemocap`.",
+            iemocap.read_four,
+            "iemocap",
+        ),
+        DatasetInfo("mosei", "CMU-MOSEI", mosei.LABELS, mosei.EXPECTED, mosei.FILES, mosei.__doc__ or "", mosei.read),
+        DatasetInfo(
+            "dailydialog",
+            "DailyDialog",
+            dailydialog.LABELS,
+            dailydialog.EXPECTED,
+            dailydialog.FILES,
+            dailydialog.__doc__ or "",
+            dailydialog.read,
+        ),
     )
 }
 
@@ -78,7 +105,8 @@ def load_corpus(name_or_path: str | Path, data: Path | None = None, **options: A
     """A corpus by the name of a known data set, or from a folder or file of your own.
 
     A known data set is looked for in `data`, then in the folder that the environment variable SACL_DATA names, then
-    among what was downloaded; in the first two, in a folder of its name as well.
+    among what was downloaded; in the first two, in a folder of its name as well. Where such a place holds what
+    `sacl data import` made of a pickle of this data set, that is read.
 
     A folder of your own holds `train`, `valid` and `test`, or some of them, each a .jsonl or .csv, gzipped or not; its
     labels are the lines of `labels.txt`, in index order, or else the labels that occur in train, sorted. A single file
@@ -87,24 +115,59 @@ def load_corpus(name_or_path: str | Path, data: Path | None = None, **options: A
     Args:
         name_or_path: `sample`, `meld`, `emorynlp`, `iemocap`, or a path; `./meld` is a folder of your own.
         data: where to look for a known data set first.
-        options: of the data set's reader; for a path, `columns` (see formats.Columns).
+        options: of the data set's reader, such as `labels="sentiment"` of meld and emorynlp; for a converted pickle,
+            those of `imported.read_imported`; for a path, `columns` (see formats.Columns).
 
     Raises:
         DataError: nothing there, or something in it that is at fault.
     """
     info = DATASETS.get(str(name_or_path)) if isinstance(name_or_path, str) else None
+    if data is not None and (info is None or not info.files):
+        is_at = "a path already" if info is None else "part of the package"
+        raise DataError(
+            f"{name_or_path} is {is_at}, and a folder is given too",
+            where=str(data),
+            remedy="Name the folder itself as the data set (of a recipe: --set data.name=FOLDER)",
+        )
     if info is None:
-        return _own(Path(name_or_path), **options)
-    return info.read(_find(info, data), **options) if info.files else info.read(**options)
+        return _own(Path(name_or_path), **_known(_own, str(name_or_path), options))
+    if not info.files:
+        return info.read(**_known(info.read, info.name, options))
+    folder = _find(info, data)
+    if imported_name(folder) == info.name:
+        _known(read_imported, info.name, options)
+        return read_imported(folder, info.name, **options)
+    return info.read(folder, **_known(info.read, info.name, options))
+
+
+def _known(read: Callable[..., Corpus], name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, none of which the reader does not have."""
+    parameters = inspect.signature(read if name != "iemocap-4" else iemocap.read).parameters
+    for option in options:
+        if option not in parameters:
+            raise DataError(f"{name} has no option {option!r}", where=name, remedy="Leave it out")
+    return options
 
 
 def _find(info: DatasetInfo, data: Path | None) -> Path:
     """The first of the places that holds any of the data set's files; its reader then names those that lack."""
     roots = [Path(root) for root in (data, os.environ.get("SACL_DATA")) if root]
-    places = [*(place for root in roots for place in (root, root / info.name)), cached(info.name)]
+    places = [
+        *(
+            place
+            for root in roots
+            for place in dict.fromkeys((root, root / info.name, root / (info.folder or info.name)))
+        ),
+        cached(info.name),
+    ]
     for folder in places:
-        if any((folder / file).exists() for file in info.files):
+        # A converted folder of another data set holds the same files.
+        if (converted := imported_name(folder)) == info.name:
             return folder
+        if any((folder / file).exists() for file in info.files if file != IMPORTED):
+            return folder
+        if converted is not None and folder == data:
+            raise DataError(f"it holds {converted}, not {info.name}", where=str(data), remedy="Name another folder")
     raise DataError(
         f"{info.title} is not there: none of {', '.join(map(str, places))} holds {', '.join(info.files)}",
         where=info.name,

@@ -74,6 +74,18 @@ NOT_FETCHED = {
         "IEMOCAP is licensed and cannot be fetched",
         "Ask for it at https://sail.usc.edu/iemocap/iemocap_release.htm, and name its folder in SACL_DATA",
     ),
+    "iemocap-4": (
+        "IEMOCAP is licensed and cannot be fetched",
+        "Ask for it at https://sail.usc.edu/iemocap/iemocap_release.htm, and name its folder in SACL_DATA",
+    ),
+    "mosei": (
+        "CMU-MOSEI is not fetched",
+        "Convert a pickle of it with `sacl data import PICKLE --as mosei --out DIR`, and give --data DIR",
+    ),
+    "dailydialog": (
+        "DailyDialog is not fetched",
+        "Get it at http://yanran.li/dailydialog, and name its folder in SACL_DATA",
+    ),
     "sample": ("the sample corpus comes with the package", "Read it with load_corpus('sample')"),
 }
 """What is wrong with fetching these, and what to do instead."""

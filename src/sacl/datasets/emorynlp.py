@@ -12,8 +12,9 @@
 | powerful | 551 | 70 | 96 |
 | scared | 941 | 127 | 116 |
 
-Labels in index order: joyful mad peaceful neutral sad powerful scared. At most 9 speakers and 25 utterances a
-conversation. 12 conversations have a single utterance.
+Labels in index order: joyful mad peaceful neutral sad powerful scared. With `labels="sentiment"`: negative (mad sad
+scared) neutral positive (joyful peaceful powerful), the grouping and the order of the COSMIC study. At most 9 speakers
+and 25 utterances a conversation. 12 conversations have a single utterance.
 
 Citation: Zahiri, Choi, "Emotion Detection on TV Show Transcripts with Sequence-based Convolutional Neural Networks",
 AAAI workshop on affective content analysis, 2018. Licence: Apache-2.0 for the annotation; the dialogue itself belongs
@@ -43,28 +44,38 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from sacl.conversation import Conversation, Corpus, LabelSet, Utterance
-from sacl.datasets.reading import Counts, check_counts, emotion, rows
+from sacl.datasets.reading import Counts, check_choice, check_counts, emotion, rows
 from sacl.errors import DataError, place
 
 LABELS = LabelSet(("joyful", "mad", "peaceful", "neutral", "sad", "powerful", "scared"))
+SENTIMENTS = LabelSet(("negative", "neutral", "positive"))
+SENTIMENT: Mapping[str, str] = {
+    **dict.fromkeys(("mad", "sad", "scared"), "negative"),
+    "neutral": "neutral",
+    **dict.fromkeys(("joyful", "peaceful", "powerful"), "positive"),
+}
 FILES: Mapping[str, str] = {
     "train": "emorynlp_train_final.csv",
     "valid": "emorynlp_dev_final.csv",
     "test": "emorynlp_test_final.csv",
 }
 Joint = Literal["first", "own"]
+Labels = Literal["emotion", "sentiment"]
 EXPECTED: Counts = {"train": (659, 7551), "valid": (89, 954), "test": (79, 984)}
 
 _COLUMNS = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
 
 
-def read(folder: Path, joint: Joint = "first", expected: Counts | None = EXPECTED) -> Corpus:
+def read(
+    folder: Path, joint: Joint = "first", expected: Counts | None = EXPECTED, labels: Labels = "emotion"
+) -> Corpus:
     """The released CSVs of a folder.
 
     Args:
         folder: holds the three files.
         joint: who speaks an utterance of several speakers: the first of them, or a speaker of its own (`Ann & Bo`).
         expected: what the counts are checked against; None for a part of the data.
+        labels: the seven emotions, or three sentiments, grouped as in the card.
 
     Raises:
         DataError: a file that is missing or damaged, or other counts than expected.
@@ -73,13 +84,15 @@ def read(folder: Path, joint: Joint = "first", expected: Counts | None = EXPECTE
         raise DataError(
             f"unknown way {joint!r} to read joint speech", remedy=f"Use one of: {', '.join(get_args(Joint))}"
         )
-    splits = {split: _split(folder / file, joint) for split, file in FILES.items()}
+    check_choice("kind of labels", labels, get_args(Labels))
+    names = LABELS if labels == "emotion" else SENTIMENTS
+    known = {name: name if labels == "emotion" else SENTIMENT[name] for name in LABELS}
+    splits = {split: _split(folder / file, joint, known) for split, file in FILES.items()}
     check_counts("emorynlp", splits, expected)
-    return Corpus("emorynlp", LABELS, splits)
+    return Corpus("emorynlp", names, splits)
 
 
-def _split(path: Path, joint: Joint) -> list[Conversation]:
-    known = {name: name for name in LABELS}
+def _split(path: Path, joint: Joint, known: Mapping[str, str]) -> list[Conversation]:
     turns: dict[str, list[Utterance]] = {}
     for n, row in rows(path, _COLUMNS):
         names = _speakers(row["Speaker"], path, n)

@@ -12,8 +12,9 @@
 | disgust | 271 | 22 | 68 |
 | anger | 1,109 | 153 | 345 |
 
-Labels in index order: neutral surprise fear sadness joy disgust anger. At most 9 speakers and 33 utterances a
-conversation. 88 conversations have a single utterance.
+Labels in index order: neutral surprise fear sadness joy disgust anger. With `labels="sentiment"`, from the release's
+own column: neutral positive negative (train 4,710 2,334 2,945; valid 470 233 406; test 1,256 521 833). At most 9
+speakers and 33 utterances a conversation. 88 conversations have a single utterance.
 
 Citation: Poria, Hazarika, Majumder, Naik, Cambria, Mihalcea, "MELD: A Multimodal Multi-Party Dataset for Emotion
 Recognition in Conversations", ACL 2019. Licence: GPL-3.0 for the release; the dialogue itself belongs to the makers
@@ -41,11 +42,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 from sacl.conversation import Conversation, Corpus, LabelSet, Utterance
-from sacl.datasets.reading import Counts, check_counts, emotion, rows
+from sacl.datasets.reading import Counts, check_choice, check_counts, emotion, rows
 
 LABELS = LabelSet(("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"))
+SENTIMENTS = LabelSet(("neutral", "positive", "negative"))
+Labels = Literal["emotion", "sentiment"]
 FILES: Mapping[str, str] = {
     "train": "train_sent_emo.csv",
     "valid": "dev_sent_emo.csv",
@@ -53,29 +57,32 @@ FILES: Mapping[str, str] = {
 }
 EXPECTED: Counts = {"train": (1038, 9989), "valid": (114, 1109), "test": (280, 2610)}
 
-_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+_COLUMNS = ("Utterance", "Speaker", "Dialogue_ID", "Utterance_ID")
 
 
-def read(folder: Path, expected: Counts | None = EXPECTED) -> Corpus:
+def read(folder: Path, expected: Counts | None = EXPECTED, labels: Labels = "emotion") -> Corpus:
     """The released CSVs of a folder.
 
     Args:
         folder: holds the three files.
         expected: what the counts are checked against; None for a part of the data.
+        labels: the seven emotions, or the three sentiments of the release's own column.
 
     Raises:
         DataError: a file that is missing or damaged, or other counts than expected.
     """
-    splits = {split: _split(folder / file) for split, file in FILES.items()}
+    check_choice("kind of labels", labels, get_args(Labels))
+    names = LABELS if labels == "emotion" else SENTIMENTS
+    splits = {split: _split(folder / file, labels.capitalize(), names) for split, file in FILES.items()}
     check_counts("meld", splits, expected)
-    return Corpus("meld", LABELS, splits)
+    return Corpus("meld", names, splits)
 
 
-def _split(path: Path) -> list[Conversation]:
-    known = {name: name for name in LABELS}
+def _split(path: Path, column: str, names: LabelSet) -> list[Conversation]:
+    known = {name: name for name in names}
     turns: dict[str, list[Utterance]] = {}
-    for n, row in rows(path, _COLUMNS):
-        label = emotion(row["Emotion"], known, path, n)
+    for n, row in rows(path, (*_COLUMNS, column)):
+        label = emotion(row[column], known, path, n)
         turn = Utterance(row["Speaker"], row["Utterance"], label, row["Utterance_ID"])
         turns.setdefault(row["Dialogue_ID"], []).append(turn)
     return [Conversation(id, utterances) for id, utterances in turns.items()]

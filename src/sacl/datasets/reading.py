@@ -53,6 +53,12 @@ def emotion(name: str, known: Mapping[str, str], path: Path, line: int) -> str:
         ) from None
 
 
+def check_choice(what: str, given: str, known: Sequence[str]) -> None:
+    """Raise a DataError for an option's value that is not among the known ones."""
+    if given not in known:
+        raise DataError(f"unknown {what} {given!r:.60}", remedy=f"Use one of: {', '.join(known)}")
+
+
 def check_counts(name: str, splits: Mapping[str, Sequence[Conversation]], expected: Counts | None) -> None:
     """Raise a DataError where a split has other counts than the published ones.
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from sacl.errors import RecipeError
 from sacl.experiment.recipe import Recipe, parse_recipe, with_settings
 
-_NO_CONTRAST = {"objective.contrastive_weight": 0.0, "objective.adversarial_contrastive_weight": 0.0}
-_NO_ADVERSARY = {"objective.adversary.kind": "none"}
-_ON_INPUTS = {"objective.adversary.on": ["input"], "objective.adversary.shares": {}}
+Changes = dict[str, object]
 
-ARMS: dict[str, dict[str, object]] = {
+_NO_CONTRAST: Changes = {"objective.contrastive_weight": 0.0, "objective.adversarial_contrastive_weight": 0.0}
+_NO_ADVERSARY: Changes = {"objective.adversary.kind": "none"}
+_ON_INPUTS: Changes = {"objective.adversary.on": ["input"], "objective.adversary.shares": {}}
+
+ARMS: dict[str, Changes] = {
     "sacl": {},
     "cross_entropy": _NO_CONTRAST | _NO_ADVERSARY,
     "soft_scl": _NO_ADVERSARY,

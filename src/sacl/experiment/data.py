@@ -35,25 +35,15 @@ class RunData:
             DataError: the corpus has no such split.
         """
         conversations = self.corpus[name]
-        # Where the seed draws the validation split, vectors stand under the split that another seed gave.
-        homes = (
-            ["test"] if name == "test" else [s for s in self.store.splits if s != "test" or len(self.store.splits) == 1]
-        )
+        if [c.id for c in conversations] == [id for id, _ in self.store.splits[name]]:
+            return conversations, self.store.rows(name, self.modalities)
+        # The seed drew train and valid otherwise than they stood when the vectors were made.
         rows = {
-            conversation: vectors
-            for home in homes
-            if home in self.store.splits
-            for (conversation, _), vectors in zip(
-                self.store.splits[home], self.store.rows(home, self.modalities), strict=True
-            )
-            if home == name or self.redrawn
+            id: vectors
+            for home in ("train", "valid")
+            for (id, _), vectors in zip(self.store.splits[home], self.store.rows(home, self.modalities), strict=True)
         }
         return conversations, [rows[c.id] for c in conversations]
-
-    @property
-    def redrawn(self) -> bool:
-        """Whether train and valid stand otherwise here than where the vectors were made."""
-        return any([c.id for c in self.corpus[s]] != [id for id, _ in self.store.splits[s]] for s in self.corpus.splits)
 
     def identity(self) -> dict[str, Any]:
         """What a run's record says of its data."""
@@ -64,6 +54,35 @@ class RunData:
             "source": dict(self.store.source),
             "modalities": list(self.modalities or self.store.modalities),
         }
+
+
+def corpus_of(recipe: Recipe, data: Path | None = None, seed: int | None = None) -> Corpus:
+    """The corpus that a recipe names.
+
+    Args:
+        recipe: names it.
+        data: its folder.
+        seed: draws the validation split where the recipe says `by-seed`; without one the fixed split is read, so that
+            every seed's conversations are encoded once.
+
+    Raises:
+        RecipeError: a way to choose the validation split that the data set does not have. DataError: see `load_corpus`.
+    """
+    policy, name = recipe.data.validation, recipe.data.name
+    options: dict[str, Any] = {}
+    if policy != "given":
+        if not (name.startswith("iemocap") and name in DATASETS):
+            raise RecipeError(
+                f"data.validation is {policy!r}, and {name} has a validation split of its own",
+                where=f"recipe {recipe.name}",
+                remedy="Set data.validation=given",
+            )
+        options |= {"validation": "fixed"} if seed is None else {"validation": policy, "seed": seed}
+    if recipe.data.labels != "emotion":
+        options["labels"] = recipe.data.labels
+    if recipe.data.test_session is not None:
+        options["test_session"] = recipe.data.test_session
+    return load_corpus(name, data, **options)
 
 
 def load_run_data(
@@ -88,17 +107,7 @@ def load_run_data(
     Raises:
         DataError, FeatureError: see `load_corpus`, `features_of` and `FeatureStore`.
     """
-    policy = recipe.data.validation
-    if policy != "given" and not (recipe.data.name.startswith("iemocap") and recipe.data.name in DATASETS):
-        raise RecipeError(
-            f"data.validation is {policy!r}, and {recipe.data.name} has a validation split of its own",
-            where=f"recipe {recipe.name}",
-            remedy="Set data.validation=given",
-        )
-    options: dict[str, Any] = {} if recipe.data.labels == "emotion" else {"labels": recipe.data.labels}
-    if recipe.data.test_session is not None:
-        options["test_session"] = recipe.data.test_session
-    base = load_corpus(recipe.data.name, data, **options, **({} if policy == "given" else {"validation": "fixed"}))
+    base = corpus_of(recipe, data)
     for split in ("train", "valid", "test"):
         if split not in base.splits:
             raise DataError(
@@ -118,7 +127,5 @@ def load_run_data(
         has_texts = any(u.vector is None for u in base.utterances())
         encoder = Encoder.load(s.encoder, pooling=s.pooling, layer=s.layer) if has_texts else None
         store = features_of(base, encoder, cache, progress)
-    corpus = base
-    if policy == "by-seed":
-        corpus = load_corpus(recipe.data.name, data, **options, validation=policy, seed=seed)
+    corpus = corpus_of(recipe, data, seed) if recipe.data.validation == "by-seed" else base
     return RunData(corpus, store, recipe.features.modalities)

@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,7 +76,9 @@ class Recipe(Settings):
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
         if not re.fullmatch(r"\w[^/\\\s]*", name):
-            raise ValueError("a run's folder gets this name: start it with a letter or digit, without blanks and slashes")
+            raise ValueError(
+                "a run's folder gets this name: start it with a letter or digit, without blanks and slashes"
+            )
         return name
 
     @field_validator("seeds")
@@ -88,9 +91,7 @@ class Recipe(Settings):
 
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml")
-    )
+    return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe:
@@ -120,7 +121,7 @@ def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(*_explained(error.errors()[0]), where=where) from None  # type: ignore[misc]
+        raise RecipeError(*_explained(error.errors()[0]), where=where) from None
     except RecursionError:
         raise RecipeError("it is nested too deeply", where=where, remedy="Write plain sections") from None
 
@@ -143,7 +144,7 @@ def parse_value(text: str, where: str) -> Any:
     return _parse(text, where)
 
 
-def _folder():  # type: ignore[no-untyped-def]
+def _folder() -> Traversable:
     return files("sacl.experiment") / "recipes"
 
 
@@ -173,7 +174,7 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
             raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not read", event.start_mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [key.value for key, _ in node.value]
@@ -196,7 +197,7 @@ for _tag, _pattern, _first in (
 
 
 # PyYAML reads 010 as 8.
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -205,12 +206,12 @@ class _Dumper(yaml.SafeDumper):
 
 for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
     for _resolver in _resolvers:
-        _Dumper.add_implicit_resolver(*_resolver, [_first])
+        _Dumper.add_implicit_resolver(_resolver[0], _resolver[1], [_first])
 
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(f"it is no YAML: {error.problem}", where=where + line, remedy="Mend that line") from None

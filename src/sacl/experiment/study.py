@@ -1,8 +1,8 @@
 """The seeds of a recipe, side by side, in one run directory.
 
-    RUN/recipe.yaml            the recipe as resolved
-    RUN/run.json               data and feature hashes, versions, commit: enough to rerun it
-    RUN/seed-0/                see `run_seed`
+RUN/recipe.yaml            the recipe as resolved
+RUN/run.json               data and feature hashes, versions, commit: enough to rerun it
+RUN/seed-0/                see `run_seed`
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ class Sources:
 
     def load(self, recipe: Recipe, seed: int, progress: Callable[[str, int, int], None] | None = None) -> RunData:
         """Corpus and vectors of one seed."""
-        return load_run_data(
-            recipe, seed, data=self.data, features=self.features, cache=self.cache, progress=progress
-        )
+        return load_run_data(recipe, seed, data=self.data, features=self.features, cache=self.cache, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +164,7 @@ def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | Non
     read = dict.fromkeys(range(len(tasks)), 0)
     earlier = set(active_children())
     # Ctrl-C reaches every process of a terminal; this one alone answers it, and stops the workers.
-    quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), **quiet) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupt) as pool:
         waiting: set[Future[Any]] = {pool.submit(task.run) for task in tasks}
         try:
             while waiting:
@@ -186,6 +183,10 @@ def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | Non
                     remedy="Continue with --resume, and --jobs 1",
                 ) from error
             raise
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _report(tasks: Sequence[Task], read: dict[int, int], on_epoch: SeedProgress) -> None:
@@ -224,7 +225,9 @@ def _opened(folder: Path, resume: bool) -> Iterator[None]:
             "another process works on this run", where=str(folder), remedy="Wait for it, or give another --out"
         ) from None
     except OSError as error:
-        raise RunError(f"it cannot be written ({error.strerror})", where=str(folder), remedy="Give another --out") from error
+        raise RunError(
+            f"it cannot be written ({error.strerror})", where=str(folder), remedy="Give another --out"
+        ) from error
 
 
 def _take_back(folder: Path) -> None:

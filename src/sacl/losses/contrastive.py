@@ -12,8 +12,14 @@ Similarity = Literal["cosine", "dot"]
 
 
 def similarities(embeddings: Tensor, similarity: Similarity, temperature: float) -> Tensor:
-    """sim(z_i, z_j) / temperature, shape (utterances, utterances). A zero vector has cosine 0 with everything."""
-    z = normalize(embeddings, dim=1) if similarity == "cosine" else embeddings
+    """sim(z_i, z_j) / temperature, shape (utterances, utterances).
+
+    A zero vector has cosine 0 with everything, and no gradient.
+    """
+    z = embeddings
+    if similarity == "cosine":
+        # `normalize` divides by 1e-12 there: a finite gradient, but one that drowns all others.
+        z = normalize(torch.where((z != 0).any(dim=1, keepdim=True), z, z.detach()), dim=1)
     return z @ z.T / temperature
 
 
@@ -48,9 +54,7 @@ def nt_xent(
     return torch.where(positive, loss, 0.0).sum() / positive.sum().clamp(min=1)
 
 
-def sup_con(
-    embeddings: Tensor, labels: Tensor, *, temperature: float = 0.1, similarity: Similarity = "dot"
-) -> Tensor:
+def sup_con(embeddings: Tensor, labels: Tensor, *, temperature: float = 0.1, similarity: Similarity = "dot") -> Tensor:
     """Supervised contrastive loss as the paper writes it (Khosla et al. 2020, eq. 2; Hu et al. 2023).
 
     With P(i) the other utterances of label y_i and A(i) all others,

@@ -171,7 +171,9 @@ def _sequences(sequence: np.ndarray, shortest: int, pad_to: int | None) -> Seque
         missing = pad_to - counts[present]
         sequence = np.concatenate([sequence, np.repeat(present, missing)])
         rows = np.concatenate([rows, np.full(missing.sum(), utterances)])
-        time = np.concatenate([time, _position_within(np.repeat(present, missing)) + np.repeat(counts[present], missing)])
+        time = np.concatenate(
+            [time, _position_within(np.repeat(present, missing)) + np.repeat(counts[present], missing)]
+        )
     length = np.bincount(sequence, minlength=len(counts))
     # Within a time step the longest sequence comes first; equal lengths keep the order of the batch.
     order = np.lexsort((sequence, -length[sequence], time))

@@ -80,8 +80,10 @@ class PackedLSTM(nn.LSTM):
             return masks.index_select(0, sequences.rows)
         # Padding is masked too, as released; its masks come from a copy of the generator, so that they move none of
         # the draws that utterances get.
-        copy = torch.Generator(like.device)
-        copy.set_state((generator or torch.default_generator).get_state())
+        copy = None
+        if generator is not None:
+            copy = torch.Generator(like.device)
+            copy.set_state(generator.get_state())
         packed = dropout_mask((len(sequences.rows), width), self.dropout, like, copy)
         packed[sequences.real] = masks.index_select(0, sequences.rows[sequences.real])
         return packed

@@ -25,23 +25,46 @@ class Table:
 def seed_table(recipe: Recipe, results: Sequence[dict[str, Any]], encoder: str, split: str = "test") -> Table:
     """One row a seed, mean and deviation, and the published row beside them with its encoder named."""
     rows = [
-        [f"seed {r['seed']}", *(_number(r[split][key]) for key in MEASURES), _number(r["valid"]["weighted_f1"]), str(r["epoch"])]
+        [
+            f"seed {r['seed']}",
+            *(_number(r[split][key]) for key in MEASURES),
+            _number(r["valid"]["weighted_f1"]),
+            str(r["epoch"]),
+        ]
         for r in results
     ]
     if len(results) > 1:
-        rows.append(["mean", *(_mean([r[split][key] for r in results]) for key in MEASURES),
-                     _mean([r["valid"]["weighted_f1"] for r in results]), ""])
-        rows.append(["deviation", *(_deviation([r[split][key] for r in results]) for key in MEASURES),
-                     _deviation([r["valid"]["weighted_f1"] for r in results]), ""])
-    notes = [f"Features here: {encoder}."]
-    if recipe.published is not None:
-        rows.append(["published, mean", *_published(recipe.published.mean), "", ""])
-        if recipe.published.one_seed is not None:
-            rows.append(["published, one seed", *_published(recipe.published.one_seed), "", ""])
-        notes.append(f"Published with: {recipe.published.encoder}. Other features give other figures.")
-        notes.append(recipe.published.source)
+        rows.append(
+            [
+                "mean",
+                *(_mean([r[split][key] for r in results]) for key in MEASURES),
+                _mean([r["valid"]["weighted_f1"] for r in results]),
+                "",
+            ]
+        )
+        rows.append(
+            [
+                "deviation",
+                *(_deviation([r[split][key] for r in results]) for key in MEASURES),
+                _deviation([r["valid"]["weighted_f1"] for r in results]),
+                "",
+            ]
+        )
+    published, notes = published_rows(recipe)
+    rows += [[*row, "", ""] for row in published]
     columns = [recipe.name, *MEASURES.values(), "valid W-F1", "epoch"]
-    return Table(f"{recipe.name}: {split} split, percent", columns, rows, notes)
+    return Table(f"{recipe.name}: {split} split, percent", columns, rows, [f"Features here: {encoder}.", *notes])
+
+
+def published_rows(recipe: Recipe) -> tuple[list[list[str]], list[str]]:
+    """Name, accuracy, W-F1 and macro-F1 of the published row, if there is one, and notes that name its encoder."""
+    if recipe.published is None:
+        return [], []
+    rows = [["published, mean", *_published(recipe.published.mean)]]
+    if recipe.published.one_seed is not None:
+        rows.append(["published, one seed", *_published(recipe.published.one_seed)])
+    encoder = f"Published with: {recipe.published.encoder}. Other features give other figures."
+    return rows, [encoder, recipe.published.source]
 
 
 def class_table(recipe: Recipe, results: Sequence[dict[str, Any]], split: str = "test") -> Table:
@@ -55,7 +78,8 @@ def class_table(recipe: Recipe, results: Sequence[dict[str, Any]], split: str = 
         rows.append(row + ([_number(published[label]) if label in published else ""] if published else []))
     columns = ["F1 by class", "utterances", "mean" if len(results) > 1 else "F1"]
     columns += ["deviation"] * (len(results) > 1) + ["published"] * bool(published)
-    return Table("F1 by class, percent", columns, rows)
+    notes = [f"Features here: {encoder_name(results[0]['data']['source'])}.", *published_rows(recipe)[1]]
+    return Table("F1 by class, percent", columns, rows, notes if published else [])
 
 
 def encoder_name(source: dict[str, Any]) -> str:

@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from sacl.errors import ModelError
 
 FORMAT_VERSION = 1
 """Of everything written here. A file of a later version is refused; an earlier one keeps loading."""
+
+_ENTRY = "sacl"
 
 
 def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
@@ -36,13 +38,15 @@ def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[
     """
     # Copies: safetensors refuses tensors that share memory, as tied parameters do.
     plain = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    text = json.dumps(content, sort_keys=True, allow_nan=True)
-    metadata = {"format_version": str(FORMAT_VERSION), "kind": kind, "content": text}
-    metadata["sha256"] = _digest(plain, metadata)
+    about = {"format_version": FORMAT_VERSION, "kind": kind, "content": dict(content)}
+    about["sha256"] = _digest(plain, about)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        save_file(plain, aside, metadata)
-        with aside.open("rb+") as file:
+        # Not safetensors' own save_file, whose files only their owner may read.
+        with aside.open("wb") as file:
+            # One entry: safetensors writes several in an order that changes from call to call.
+            file.write(serialised(plain, {_ENTRY: json.dumps(about, sort_keys=True)}))
+            file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     except (OSError, SafetensorError) as error:
@@ -63,34 +67,34 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError(f"there is no {kind}", where=str(path), remedy="Name a run's folder or its model.safetensors")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise _damaged(path, kind, _reason(error)) from error
-    if "format_version" not in metadata or "kind" not in metadata:
+    if not isinstance(about, dict) or not about.keys() >= {"format_version", "kind", "content"}:
         raise ModelError(
             f"it is a safetensors file, but no {kind} of this library",
             where=str(path),
             remedy="Bring a released checkpoint in with `sacl import`",
         )
-    if metadata["kind"] != kind:
-        raise ModelError(f"it is a {metadata['kind']}, not a {kind}", where=str(path), remedy=f"Name a {kind}")
-    if not metadata["format_version"].isdecimal() or int(metadata["format_version"]) > FORMAT_VERSION:
+    if about["kind"] != kind:
+        raise ModelError(f"it is a {about['kind']}, not a {kind}", where=str(path), remedy=f"Name a {kind}")
+    if not isinstance(about["format_version"], int) or about["format_version"] > FORMAT_VERSION:
         raise ModelError(
-            f"its format_version is {metadata['format_version']!r}, and this sacl knows up to {FORMAT_VERSION}",
+            f"its format_version is {about['format_version']!r}, and this sacl knows up to {FORMAT_VERSION}",
             where=str(path),
             remedy="Upgrade sacl",
         )
-    if metadata.pop("sha256", None) != _digest(tensors, metadata):
+    if about.pop("sha256", None) != _digest(tensors, about):
         raise _damaged(path, kind, "its SHA-256 is not the one it was written with")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(f"{name} holds numbers that are not finite", where=str(path), remedy="Train again")
-    return tensors, json.loads(metadata["content"])
+    return tensors, about["content"]
 
 
-def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -87,6 +87,13 @@ class Fit:
         checkpoint: Path | None = None,
         monitor: Monitor | None = None,
     ) -> None:
+        self.of = {
+            "seed": seed,
+            "model": model_settings.model_dump(),
+            "objective": objective.model_dump(),
+            # More epochs may be asked for when a run goes on.
+            "training": training.model_dump(exclude={"epochs"}),
+        }
         self.train, self.valid = _labelled(train, "train", training), _labelled(valid, "valid", training)
         self.model_settings, self.training = model_settings, training
         self.checkpoint, self.monitor = checkpoint, monitor
@@ -176,7 +183,8 @@ class Fit:
             **{f"valid_{k}": v for k, v in _figures(validated).items()},
             "selected": chosen,
         }
-        return figures | (self.monitor(self.model) if self.monitor else {})
+        # In this order: a monitor must not stand in for what selects.
+        return (self.monitor(self.model) if self.monitor else {}) | figures
 
     def _batches(self, items: Sequence[ConversationItem], order: Sequence[int]):  # type: ignore[no-untyped-def]
         batches = make_batches(items, order, self.training.batch_size, self.model_settings)
@@ -190,10 +198,16 @@ class Fit:
             tensors |= {f"adam.{i}.{k}": t for k, t in state.items()}
         # Pairs keep the order of the figures, which JSON with sorted keys does not.
         history = [list(figures.items()) for figures in self.history]
-        save(path, "checkpoint", tensors, {"history": history, "selection": asdict(self.selection)})
+        save(path, "checkpoint", tensors, {"of": self.of, "history": history, "selection": asdict(self.selection)})
 
     def _resume(self, path: Path) -> None:
         tensors, content = load(path, "checkpoint")
+        if content["of"] != self.of:
+            raise ModelError(
+                "the checkpoint is of another seed or other settings",
+                where=str(path),
+                remedy="Choose another folder, or delete it",
+            )
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             group, _, key = name.partition(".")
@@ -255,9 +269,7 @@ def _placed(batch: ConversationBatch, training: TrainingSettings) -> Conversatio
     return batch.with_features(features).to(training.device)
 
 
-def _labelled(
-    items: Sequence[ConversationItem], split: str, training: TrainingSettings
-) -> Sequence[ConversationItem]:
+def _labelled(items: Sequence[ConversationItem], split: str, training: TrainingSettings) -> Sequence[ConversationItem]:
     if not any((item.labels >= 0).any() for item in items):
         raise DataError(f"the split {split!r} has no labelled utterance", remedy="Label some of it")
     return items

@@ -83,8 +83,8 @@ def train_epoch(
         clean total (classification and contrastive).
 
     Raises:
-        NumericalError: a loss that is not finite, with the step and the batch's conversations. The parameters are
-            those of the last update.
+        NumericalError: a loss or gradient that is not finite, with the step and the batch's conversations. The
+            parameters are those of the last update.
     """
     model.train()
     seen = []
@@ -107,9 +107,20 @@ def train_epoch(
         seen.append((result.forward.log_probabilities, batch.labels))
         totals.append(result.clean.total)
         if ends_window(step, steps, accumulation, window):
+            _refuse_bad_gradients(model, step, batch)
             optimizer.step()
             optimizer.zero_grad()
     return _evaluation(float(torch.stack(totals).mean()), seen)
+
+
+def _refuse_bad_gradients(model: nn.Module, step: int, batch: ConversationBatch) -> None:
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if not bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
+        raise NumericalError(
+            "a gradient is not a finite number",
+            where=place(step=step + 1, conversations=" ".join(batch.ids)),
+            remedy="Lower the learning rate or epsilon, or look at these conversations' features",
+        )
 
 
 @torch.inference_mode()

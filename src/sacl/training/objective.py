@@ -195,12 +195,13 @@ class SACL:
         if self.settings.adversary.follows == "batch":
             for i, p in enumerate(parameters):
                 earlier[i], p.grad = p.grad, None
-        self.scale(loss).backward()
-        gradients = [p.grad for p in parameters]
-        for p, before in zip(parameters, earlier, strict=True):
-            if before is not None:
-                p.grad = before if p.grad is None else before + p.grad
-        return gradients
+        try:
+            self.scale(loss).backward()
+            return [p.grad for p in parameters]
+        finally:
+            for p, before in zip(parameters, earlier, strict=True):
+                if before is not None:
+                    p.grad = before if p.grad is None else before + p.grad
 
     def _adversarial_pass(
         self, closure: Callable[[], Forward], points: list[Point], gradients: list[Tensor | None], clean: Forward

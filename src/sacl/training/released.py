@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from sacl.errors import ModelError
 from sacl.model.build import build_model
 from sacl.model.dual_lstm import from_released
 from sacl.settings import FeatureSettings, ModelSettings
+from sacl.textfile import kind_of
 from sacl.training.trained import TrainedModel
 
 _REMEDY = "Give a released SACL-LSTM checkpoint: a state dict with rnn.*, rnn_parties.* and cognition_net.smax_fc.*"
@@ -38,7 +40,7 @@ def import_released(
             labels.
     """
     where = str(path)
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise ModelError("there is no such file", where=where, remedy=_REMEDY)
     state = _released_names(_read(path), where)
     weight = state["context_lstm.weight_ih_l0"]
@@ -77,12 +79,18 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        # The authors' files are pickles. `weights_only` builds tensors and plain containers, and refuses all else.
-        return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it did not write, before it refuses them
+            # The authors' files are pickles. `weights_only` builds tensors and plain containers, and refuses all else.
+            return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except OSError as error:
         raise ModelError(f"it cannot be read ({error.strerror or error})", where=str(path), remedy=_REMEDY) from None
     except Exception as error:  # torch and safetensors have no error of their own for a file that is not theirs
-        reason = "it holds more than weights" if "weights" in str(error).lower() else "it is no state dict, or damaged"
+        reason = (
+            "it holds more than weights, or something else"
+            if "weights" in str(error).lower()
+            else "it is no state dict, or damaged"
+        )
         raise ModelError(reason, where=str(path), remedy=_REMEDY) from None
 
 

@@ -64,9 +64,7 @@ class TrainedModel:
     standardisation: Standardisation | None
     about: Mapping[str, Any]
 
-    def items(
-        self, conversations: Sequence[Conversation], vectors: Sequence[np.ndarray]
-    ) -> list[ConversationItem]:
+    def items(self, conversations: Sequence[Conversation], vectors: Sequence[np.ndarray]) -> list[ConversationItem]:
         """Conversations with their vectors, one (utterances, features) array each -> what the model reads.
 
         Raises:
@@ -146,6 +144,8 @@ class TrainedModel:
         except RecipeError as error:
             raise ModelError(error.found, where=f"{path}, {error.where}", remedy=error.remedy) from error
         state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        # Before its weights are filled in: they would be rounded to the precision that the model has.
+        model.to(next((t.dtype for t in state.values()), torch.float32))
         try:
             model.load_state_dict(state)
         except RuntimeError as error:
@@ -154,7 +154,6 @@ class TrainedModel:
                 where=str(path),
                 remedy="Train again",
             ) from error
-        model.to(next(iter(state.values())).dtype)
         standardisation = None
         if "features.mean" in tensors:
             standardisation = Standardisation(tensors["features.mean"], tensors["features.deviation"])

@@ -1,0 +1,1 @@
+"""What trained models are worth: significance, robustness, error analysis, clustering. Pure functions."""
