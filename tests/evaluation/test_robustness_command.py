@@ -108,7 +108,7 @@ def test_seeds_may_be_chosen(runs, invoke):
 def test_what_cannot_be_is_said_before_the_work(runs, invoke, tmp_path, monkeypatch):
     shutil.copytree(runs / "vectors", tmp_path / "cut off")
     (tmp_path / "cut off" / "seed-0" / "result.json").unlink()
-    monkeypatch.setattr(verb, "_loaded", lambda *_: pytest.fail("it has begun"))
+    monkeypatch.setattr("sacl.experiment.evaluate.load_seed", lambda *_, **__: pytest.fail("it has begun"))
     with pytest.raises(RunError, match="not complete"):
         invoke(runs / "texts", tmp_path / "cut off")
     with pytest.raises(RunError, match="no run directory"):

@@ -1,0 +1,76 @@
+"""Training epochs of the recipe `meld` on 1,024 numbers an utterance, timed in a process of their own.
+
+    python benchmarks/epoch.py whole      epochs on two threads, and the process's peak memory
+    python benchmarks/epoch.py plain      four batches against the plain rewrite, side by side, on one thread
+
+Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from meld_like import FEATURES, items
+from plain import PlainDualLSTM
+from torch import nn
+
+from sacl.experiment.recipe import load_recipe
+from sacl.model.build import build_model
+from sacl.training.loop import make_batches, train_epoch
+from sacl.training.objective import SACL
+
+TIMES = 5
+RECIPE = load_recipe("meld")
+PART = 4 * RECIPE.training.batch_size
+
+
+def one_epoch(model: nn.Module, chosen: list[Any]) -> float:
+    """Seconds of one epoch over these conversations, batching, both passes and updates included."""
+    s = RECIPE.training
+    objective = SACL(model, model.targets(), RECIPE.objective, generator=torch.Generator().manual_seed(1))  # type: ignore[operator]
+    optimizer = torch.optim.Adam(model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+    batches = make_batches(chosen, range(len(chosen)), s.batch_size, RECIPE.model)
+    steps = -(-len(chosen) // s.batch_size)
+    dropout = torch.Generator().manual_seed(2)
+    started = time.perf_counter()
+    train_epoch(
+        model, batches, steps, objective, optimizer, accumulation=s.accumulation, window=s.window, generator=dropout
+    )
+    return time.perf_counter() - started
+
+
+def whole() -> dict[str, Any]:
+    torch.manual_seed(0)
+    chosen, labels, source = items()
+    model = build_model(RECIPE.model, FEATURES, len(labels))
+    seconds = [one_epoch(model, chosen) for _ in range(TIMES + 1)][1:]  # the first one warms up
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    utterances = sum(len(item.labels) for item in chosen)
+    size = {"source": source, "conversations": len(chosen), "utterances": utterances}
+    return {**size, "seconds": seconds, "peak_mib": peak}
+
+
+def beside_plain() -> dict[str, Any]:
+    chosen, labels, _ = items()
+    chosen = chosen[:PART]
+    torch.manual_seed(0)
+    packed = build_model(RECIPE.model, FEATURES, len(labels))
+    m = RECIPE.model
+    plain = PlainDualLSTM(FEATURES, len(labels), m.hidden_size, m.dropout, {i.id: i.speakers for i in chosen})
+    plain.load_state_dict(packed.state_dict())
+    batch = next(make_batches(chosen, range(len(chosen)), len(chosen), m))
+    with torch.inference_mode():
+        apart = (packed.eval()(batch).log_probabilities - plain.eval()(batch).log_probabilities).abs().max()
+    pairs = [(one_epoch(packed, chosen), one_epoch(plain, chosen)) for _ in range(TIMES + 1)][1:]
+    return {"packed": [a for a, _ in pairs], "plain": [b for _, b in pairs], "apart": float(apart)}
+
+
+if __name__ == "__main__":
+    kind = sys.argv[1]
+    torch.set_num_threads(2 if kind == "whole" else 1)
+    print(json.dumps({"whole": whole, "plain": beside_plain}[kind]()))
