@@ -1,4 +1,4 @@
-"""MELD's training split in shape, with random features: what an epoch of SACL-LSTM costs does not depend on the texts."""
+"""MELD's training split in shape, with random features: what an epoch costs does not depend on the texts."""
 
 from __future__ import annotations
 

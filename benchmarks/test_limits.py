@@ -27,8 +27,8 @@ def table() -> Iterator[dict[str, tuple[str, str]]]:
     yield rows
     if len(rows) == 5:
         lines = [f"| {what} | {figure} | {limit} |" for what, (figure, limit) in rows.items()]
-        head = f"# What it costs\n\nWritten by `make bench`. {_machine()}\n\n| measured | figure | limit |\n|---|---|---|\n"
-        (HERE / "RESULTS.md").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+        head = ["# What it costs", "", f"Written by `make bench`. {_machine()}", "", "| measured | figure | limit |"]
+        (HERE / "RESULTS.md").write_text("\n".join([*head, "|---|---|---|", *lines, ""]), encoding="utf-8")
 
 
 def _machine() -> str:

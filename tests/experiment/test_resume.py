@@ -21,7 +21,7 @@ from sacl.experiment.study import study
 
 MakeRecipe = Callable[..., Recipe]
 WriteCorpus = Callable[..., Path]
-EPOCHS = 30
+EPOCHS = 60
 
 
 Contents = Callable[[Path], dict[str, Any]]

@@ -9,6 +9,7 @@ import typer
 
 from sacl.cli import show
 from sacl.cli.data import Cache, DataFolder, Json
+from sacl.cli.report import compare
 from sacl.cli.train import Features, Jobs, Model, RecipeName, Resume, Seeds, SetOptions, resolved
 
 
@@ -32,18 +33,12 @@ def ablate(
     without_context_channel, without_speaker_channel, context_lstm_alone, paper, released_padding.
     """
     from sacl.experiment.ablation import ablation_plans
-    from sacl.report.compare import compare, comparison_record, comparison_table
-    from sacl.report.runs import read_run
 
     loaded = resolved(recipe, seeds, settings, model)
     named = None if arms is None else ["sacl", *(name.strip() for name in arms.split(","))]
     plans = ablation_plans(loaded, out or Path("runs") / f"{loaded.name}-ablation", named)
     _train_all(plans, data, features, cache, resume, jobs, score_test=True)
-    compared = compare([read_run(folder) for _, folder in plans])
-    if json:
-        show.document(comparison_record(compared))
-    else:
-        show.table(comparison_table(compared))
+    compare([folder for _, folder in plans], json)
 
 
 def sweep(

@@ -50,7 +50,8 @@ def seed_table(recipe: Recipe, results: Sequence[dict[str, Any]], encoder: str, 
                 "",
             ]
         )
-    published, notes = published_rows(recipe)
+    # The published row is one of the test split.
+    published, notes = published_rows(recipe) if split == "test" else ([], [])
     rows += [[*row, "", ""] for row in published]
     columns = [recipe.name, *MEASURES.values(), "valid W-F1", "epoch"]
     return Table(f"{recipe.name}: {split} split, percent", columns, rows, [f"Features here: {encoder}.", *notes])
@@ -69,7 +70,7 @@ def published_rows(recipe: Recipe) -> tuple[list[list[str]], list[str]]:
 
 def class_table(recipe: Recipe, results: Sequence[dict[str, Any]], split: str = "test") -> Table:
     """F1 by class: mean and deviation over seeds, the published figures beside them."""
-    published = recipe.published.mean.f1 if recipe.published is not None else {}
+    published = recipe.published.mean.f1 if recipe.published is not None and split == "test" else {}
     rows = []
     for i, label in enumerate(results[0]["labels"]):
         values = [r[split]["f1"][i] for r in results]
