@@ -84,6 +84,7 @@ def test_data_show_gives_card_and_counts(sacl: Sacl) -> None:
     code, out, err = sacl("data", "show", "sample")
     assert (code, err) == (0, "")
     assert "150" in out
+    fits(out)
     document = json.loads(sacl("data", "show", "sample", "--json").out)
     assert {split: c["conversations"] for split, c in document["counts"].items()} == {
         split: conversations for split, (conversations, _) in DATASETS["sample"].expected.items()

@@ -52,7 +52,7 @@ def show_(name: str, data: DataFolder = None, json: Json = False) -> None:
         show.document({**({} if info is None else _described(info)), "counts": counts})
         return
     if info is not None:
-        show.console().print(info.card.strip() + "\n", soft_wrap=True)
+        show.markdown(info.card.strip())
     if "not read" in counts:
         show.console(stderr=True).print(counts["not read"])
         return

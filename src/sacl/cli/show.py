@@ -34,6 +34,15 @@ def document(content: Any) -> None:
     print(json.dumps(content, indent=1, ensure_ascii=False))
 
 
+def markdown(text: str) -> None:
+    """Markdown, its lines as wide as the screen."""
+    from rich.markdown import Markdown
+
+    screen = console()
+    screen.print(Markdown(text))
+    screen.print()
+
+
 def table(content: Table) -> None:
     """A table for a person, notes under it."""
     from rich.table import Table as Grid
