@@ -243,3 +243,28 @@ def test_resumed_progress_begins_with_the_epochs_already_done(make_recipe: MakeR
     told: list[int] = []
     study(make_recipe({"seeds": [0]}), tmp_path / "run", resume=True, on_epoch=lambda _, f: told.append(f["epoch"]))
     assert told == [1, 2, 3, 4, 5]
+
+
+def test_the_workers_of_a_killed_study_end_with_it(tmp_path: Path, tiny: Path) -> None:
+    recipe = tmp_path / "long.yaml"
+    recipe.write_text(
+        f"name: long\ndescription: x\ndata: {{name: {tiny}}}\nmodel: {{hidden_size: 2}}\n"
+        "training: {epochs: 100000, patience: 100000}\nseeds: [0, 1]\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "from sacl.cli import main; main()", "train", recipe, "--out", out, "--jobs", "2"]
+    study = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
+    metrics = [out / f"seed-{seed}" / "metrics.jsonl" for seed in (0, 1)]
+    try:
+        deadline = time.monotonic() + 120
+        while not all(path.exists() and path.stat().st_size for path in metrics):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        study.kill()
+        study.wait()
+    time.sleep(1)
+    sizes = [path.stat().st_size for path in metrics]
+    time.sleep(2)
+    assert [path.stat().st_size for path in metrics] == sizes

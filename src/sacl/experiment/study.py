@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,7 @@ def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | Non
     """Each seed in one of `jobs` processes; their progress is read from the metrics files that they write."""
     read = dict.fromkeys(range(len(tasks)), 0)
     earlier = set(active_children())
-    # Ctrl-C reaches every process of a terminal; this one alone answers it, and stops the workers.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupt) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
         waiting: set[Future[Any]] = {pool.submit(task.run) for task in tasks}
         try:
             while waiting:
@@ -185,8 +185,18 @@ def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | Non
             raise
 
 
-def _ignore_interrupt() -> None:
+def _begin_worker() -> None:
+    """Ctrl-C reaches every process of a terminal: the parent alone answers it. A worker ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A killed parent cannot stop its workers. One that went on would write beside those of the run that resumes.
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _report(tasks: Sequence[Task], read: dict[int, int], on_epoch: SeedProgress) -> None:
