@@ -139,7 +139,11 @@ def test_no_conversation_gives_no_result(vector_run: Path) -> None:
         ([Utterance("A", "hello")], FeatureError, r"conversation odd, utterance 0: it has no vector"),
         ([Utterance("A", vector=np.array([np.nan] * 5))], FeatureError, r"odd, utterance 0: .*not finite"),
         ([Utterance("A", vector=np.ones(5)), Utterance("A", vector=np.ones(6))], FeatureError, r"utterance 1: .*6 num"),
-        ([Utterance("A", vector=np.ones(5)), Utterance("A", "hello")], FeatureError, r"utterance 1: it has a text and"),
+        (
+            [Utterance("A", vector=np.ones(5)), Utterance("A", "hello")],
+            FeatureError,
+            r"utterance 1: it has no vector, and an",
+        ),
         ([Utterance("A", vector=np.ones((1, 5)))], FeatureError, r"has the shape \(1, 5\)"),
     ],
 )

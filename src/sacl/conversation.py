@@ -88,7 +88,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """The emotions of a data set, in the order of the model's outputs.
+    """The emotions of a data set, in the order of the model's outputs; none where nothing is labelled.
 
     >>> LabelSet(("sad", "calm")).index("calm")
     1
@@ -99,11 +99,8 @@ class LabelSet:
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         twice = [name for name, n in Counter(self.names).items() if n > 1]
-        if twice or not self.names:
-            raise DataError(
-                f"the label {twice[0]!r} stands twice" if twice else "there is no label",
-                remedy="Give every emotion once",
-            )
+        if twice:
+            raise DataError(f"the label {twice[0]!r} stands twice", remedy="Give every emotion once")
 
     def __len__(self) -> int:
         return len(self.names)

@@ -262,7 +262,8 @@ def _add_turn(turns: list[tuple[str, str]], line: str, where: str) -> None:
         speaker, said = turns[-1]
         turns[-1] = (speaker, f"{said} {line}".strip())
     else:
-        raise DataError("the conversation starts without a speaker", where=where, remedy="Write it as `Ann: Hello`")
+        remedy = "Read it as JSONL (--from jsonl)" if line.lstrip().startswith("{") else "Write it as `Ann: Hello`"
+        raise DataError("the conversation starts without a speaker", where=where, remedy=remedy)
 
 
 def _write_txt(conversations: Iterable[Conversation], out: TextIO) -> None:

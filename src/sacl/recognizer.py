@@ -99,7 +99,7 @@ class EmotionRecognizer:
             for c in conversations
         ]
         corpus = Corpus("input", self.labels, {"all": unlabelled})
-        if self.encoder is not None and all(u.text is not None for u in corpus.utterances()):
+        if self.encoder is not None and all(u.vector is None for u in corpus.utterances()):
             vectors = self._encode(corpus, progress)
         else:
             vectors = features_of(corpus).rows("all")

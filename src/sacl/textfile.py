@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
@@ -157,10 +158,15 @@ def written_aside(path: Path) -> Iterator[TextIO]:
             binary = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
             with io.TextIOWrapper(cast(io.BufferedWriter, binary), "utf-8", newline="") as out:
                 yield out
+                out.flush()
+                # Before the move: a machine that fails must not leave a name without its content.
+                os.fsync(raw.fileno())
         side.replace(path)
     except OSError as error:
         raise DataError(
-            f"it cannot be written ({error.strerror or error})", where=str(path), remedy="Check the folder"
+            f"it cannot be written ({error.strerror or error})",
+            where=str(path),
+            remedy="Free space, or choose another folder",
         ) from None
     finally:
         with suppress(OSError):

@@ -24,9 +24,9 @@ COMMAND = [sys.executable, "-c", "from sacl.cli import main; main()"]
 
 
 def fits(out: str) -> None:
-    """Every line of a table stands within 80 columns."""
+    """Every line stands within 80 columns, but for a command to copy, which holds a path."""
     for line in out.splitlines():
-        assert cell_len(line.rstrip()) <= 80, line
+        assert line.startswith("    sacl predict ") or cell_len(line.rstrip()) <= 80, line
 
 
 def test_train_shows_a_table_and_json_is_one_document(sacl: Sacl, trained: Any, tmp_path: Path) -> None:

@@ -132,10 +132,28 @@ def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
         load_corpus(tmp_path)
 
 
-def test_a_corpus_without_any_label_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_without_any_label_has_none(tmp_path: Path) -> None:
     write_conversations(chat(None), tmp_path / "chats.jsonl")
-    with pytest.raises(DataError, match="chats, split all: no utterance is labelled"):
-        load_corpus(tmp_path / "chats.jsonl")
+    assert load_corpus(tmp_path / "chats.jsonl").labels.names == ()
+
+
+def test_an_emotion_that_train_lacks_tells_of_the_list_of_labels(tmp_path: Path) -> None:
+    write_conversations(chat("calm"), tmp_path / "train.jsonl")
+    write_conversations(chat("glad"), tmp_path / "valid.jsonl")
+    with pytest.raises(DataError, match=r"unknown emotion 'glad'.*Use one of: calm; or list .* in labels\.txt"):
+        load_corpus(tmp_path)
+    (tmp_path / "labels.txt").write_text("calm\nglad\n", encoding="utf-8")
+    assert load_corpus(tmp_path).labels.names == ("calm", "glad")
+
+
+def test_a_folder_that_is_named_is_the_only_one_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACL_DATA", str(tmp_path / "elsewhere"))
+    for name in ("train", "dev", "test"):
+        (tmp_path / "elsewhere" / "meld").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "elsewhere" / "meld" / f"{name}_sent_emo.csv").write_text("", encoding="utf-8")
+    with pytest.raises(DataError, match="MELD is not there") as refused:
+        load_corpus("meld", tmp_path / "typo")
+    assert "elsewhere" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", DATASETS)

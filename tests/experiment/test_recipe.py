@@ -412,3 +412,10 @@ def test_a_recipe_cannot_be_changed(make_recipe: Callable[..., Recipe]) -> None:
     recipe = make_recipe()
     with pytest.raises(ValueError, match="frozen"):
         recipe.training.epochs = 3
+
+
+def test_figures_published_for_one_data_set_do_not_follow_its_settings_to_another() -> None:
+    other = load_recipe("meld", ["data.name=my-chats"])
+    assert other.published is None
+    assert other.description == "the settings of meld, on my-chats"
+    assert load_recipe("meld", ["data.name=meld", "training.epochs=3"]).published is not None

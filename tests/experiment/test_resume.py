@@ -17,7 +17,7 @@ import pytest
 
 from sacl.errors import ModelError, RunError, SaclError
 from sacl.experiment.recipe import Recipe, dump_recipe
-from sacl.experiment.study import study
+from sacl.experiment.study import open_study, study
 
 MakeRecipe = Callable[..., Recipe]
 WriteCorpus = Callable[..., Path]
@@ -97,27 +97,35 @@ def test_an_interrupt_is_one_line_and_exit_130_then_resume_completes(
         os.killpg(process.pid, told)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    assert err == "sacl: interrupted. A run that was under way continues with --resume\n"
+    assert err == "sacl: interrupted. Training that was under way continues with --resume\n"
     assert (tmp_path / "run" / "seed-0" / "checkpoint.safetensors").exists()
     study(recipe, tmp_path / "run", resume=True)
     study(recipe, tmp_path / "whole")
     assert contents(tmp_path / "run" / "seed-0") == contents(tmp_path / "whole" / "seed-0")
 
 
-def test_seeds_side_by_side_stop_together_without_a_traceback(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGKILL])
+def test_seeds_side_by_side_stop_with_the_process_that_started_them(
+    told: signal.Signals, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
     recipe = make_recipe({"training.epochs": 100_000, "training.patience": 100_000})
     file = tmp_path / "recipe.yaml"
     file.write_text(dump_recipe(recipe), encoding="utf-8")
     with training(file, tmp_path / "run", "--jobs", "2") as process:
         for seed in (0, 1):
             wait_for_lines(tmp_path / "run" / f"seed-{seed}" / "metrics.jsonl", 2, process)
-        os.killpg(process.pid, signal.SIGINT)
+        if told == signal.SIGKILL:
+            process.kill()  # it alone: it cannot tell its workers
+        else:
+            os.killpg(process.pid, told)  # as Ctrl-C does
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err.count("\n")) == (130, "", 1)
-    deadline = time.monotonic() + 10
-    while (left := living(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        deadline = time.monotonic() + 10
+        while (left := living(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
     assert not left
+    assert "Traceback" not in err
+    if told == signal.SIGINT:
+        assert (process.returncode, out, err.count("\n")) == (130, "", 1)
 
 
 def test_a_second_process_on_a_run_is_told(make_recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -268,3 +276,18 @@ def test_the_workers_of_a_killed_study_end_with_it(tmp_path: Path, tiny: Path) -
     sizes = [path.stat().st_size for path in metrics]
     time.sleep(2)
     assert [path.stat().st_size for path in metrics] == sizes
+
+
+def test_asking_again_for_some_of_the_seeds_takes_none_away(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    study(make_recipe({"seeds": [0, 1]}), tmp_path / "run", jobs=1)
+    asked = study(make_recipe({"seeds": [1, 2]}), tmp_path / "run", jobs=1, resume=True)
+    assert [result["seed"] for result in asked] == [1, 2]
+    assert open_study(tmp_path / "run")[0].seeds == [0, 1, 2]
+
+
+def test_what_a_killed_writer_left_beside_is_removed(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    left = tmp_path / "run/seed-0/.checkpoint.safetensors.0badf00d"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    study(make_recipe({"seeds": [0]}), tmp_path / "run", jobs=1, resume=True)
+    assert not left.exists()

@@ -29,7 +29,7 @@ def result(seed: int, accuracy: float, recipe: Recipe = MELD) -> dict[str, Any]:
         "labels": labels,
         "test": figures,
         "valid": figures | valid,
-        "data": {"source": {"name": "minilm"}},
+        "data": {"corpus": "tiny", "source": {"name": "minilm"}},
     }
 
 
@@ -63,7 +63,7 @@ def test_the_published_test_figures_do_not_stand_beside_another_split() -> None:
     for table in (seed_table(MELD, RESULTS, "MiniLM", "valid"), class_table(MELD, RESULTS, "valid")):
         assert not any("published" in cell for row in [table.columns, *table.rows] for cell in row)
         assert not any("Published" in note for note in table.notes)
-    assert seed_table(MELD, RESULTS, "MiniLM", "valid").title == "meld: valid split, percent"
+    assert seed_table(MELD, RESULTS, "MiniLM", "valid").title == "tiny, recipe meld: valid split, percent"
 
 
 def test_one_seed_has_no_deviation() -> None:

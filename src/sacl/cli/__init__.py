@@ -53,7 +53,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         # Typer catches Ctrl-C itself, and returns 130.
-        code = app(standalone_mode=False) or 0
+        code = app(prog_name="sacl", standalone_mode=False) or 0
         if code == 130:
             raise KeyboardInterrupt
         sys.stdout.flush()
@@ -61,7 +61,7 @@ def main() -> NoReturn:
         print(f"sacl: {show.printable(' '.join(str(error).split()))}", file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        print("sacl: interrupted. A run that was under way continues with --resume", file=sys.stderr)
+        print("sacl: interrupted. Training that was under way continues with --resume", file=sys.stderr)
         code = 130
     except (BrokenPipeError, SystemExit):
         # Whoever read our output has seen enough, which Typer and Rich take for a failure (SystemExit); Python would

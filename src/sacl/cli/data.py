@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +46,7 @@ def show_(name: str, data: DataFolder = None, json: Json = False) -> None:
     try:
         counts = _counts(load_corpus(name, data))
     except DataError as error:
-        if info is None:
+        if info is None or data is not None:
             raise
         counts = {"not read": str(error)}
     if json:
@@ -54,7 +55,7 @@ def show_(name: str, data: DataFolder = None, json: Json = False) -> None:
     if info is not None:
         show.markdown(info.card.strip())
     if "not read" in counts:
-        show.console(stderr=True).print(counts["not read"])
+        print(f"sacl: {counts['not read']}", file=sys.stderr)
         return
     _show_counts(name, counts)
 

@@ -35,17 +35,20 @@ def predict(
     """Name the emotion of every utterance in a file of conversations: JSONL, CSV, or lines `Speaker: text`."""
     from sacl.errors import DataError, ModelError
     from sacl.formats import Columns, read_conversations
-    from sacl.recognizer import EmotionRecognizer
+    from sacl.textfile import require_file
 
     if len(arguments) != 2:
-        raise ModelError(
-            f"{len(arguments)} arguments are given", where="sacl predict", remedy="Write: sacl predict MODEL FILE"
-        )
+        raise ModelError("a model and a file are wanted", remedy="Write: sacl predict MODEL FILE")
     if format not in (None, "table", "jsonl", "csv"):
         raise DataError(f"unknown format {format!r}", where="--format", remedy="Use table, jsonl or csv")
     columns = Columns(conversation=conversation_column, speaker=speaker_column, text=text_column)
     source: Any = sys.stdin if arguments[1] == "-" else Path(arguments[1])
     read_as: Any = input_format or ("txt" if arguments[1] == "-" else None)
+    if isinstance(source, Path):
+        require_file(source)
+    # Not before: PyTorch takes seconds to load.
+    from sacl.recognizer import EmotionRecognizer
+
     recognizer = EmotionRecognizer.from_pretrained(arguments[0], trust_code=trust_code)
     # Two readers of one stream: ids go to the output, conversations to the model.
     ids: list[str] = []

@@ -21,6 +21,7 @@ SetOptions = Annotated[list[str] | None, typer.Option("--set", help="One setting
 Model = Annotated[
     str | None, typer.Option("--model", help="dual_lstm, linear, bc_lstm, dialogue_rnn, ..., or package.module:Class.")
 ]
+MOST_SEEDS = 1000
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was cut off.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Seeds at a time; by default one a core.")]
 
@@ -50,6 +51,8 @@ def train(
     folder = out or Path("runs") / loaded.name
     results = _study(loaded, folder, data=data, features=features, cache=cache, resume=resume, jobs=jobs)
     _show_results(loaded, results, folder, json)
+    if not json:
+        _show_models(folder)
 
 
 def resolved(recipe: str, seeds: str | None, settings: list[str] | None, model: str | None = None) -> Recipe:
@@ -96,9 +99,10 @@ def demo(
     from sacl.experiment.study import RECIPE_FILE, open_study
     from sacl.recognizer import EmotionRecognizer
 
-    recipe = load_recipe("sample", ["seeds=[0, 1]", *([f"training.epochs={epochs}"] if epochs else [])])
+    # A name of its own, so that a run of the recipe `sample` is never taken for an earlier demo.
+    recipe = load_recipe("sample", ["name=demo", "seeds=[0, 1]", *([f"training.epochs={epochs}"] if epochs else [])])
     screen = show.console()
-    screen.print(f"{recipe.description}: 150 conversations to learn from, 60 to be tested on.\n", soft_wrap=True)
+    screen.print(f"{recipe.description}:\n150 conversations to learn from, 60 to be tested on.\n")
     # Nothing but a demo's own run is removed; `study` refuses to write into any other.
     if (out / RECIPE_FILE).exists() and open_study(out)[0].name == recipe.name:
         shutil.rmtree(out)
@@ -108,10 +112,7 @@ def demo(
     show.conversation(
         f"{conversation.id}, from the test split", EmotionRecognizer.from_pretrained(out).predict(conversation)
     )
-    screen.print(
-        f"The models are in {out}. Try one on a file of your own, a line `Speaker: text` a turn:", soft_wrap=True
-    )
-    screen.print(f"    sacl predict {out} FILE", soft_wrap=True)
+    _show_models(out)
 
 
 def _study(recipe: Any, folder: Path, **options: Any) -> list[dict[str, Any]]:
@@ -137,6 +138,11 @@ def _show_results(
     show.table(class_table(recipe, results, split))
 
 
+def _show_models(folder: Path) -> None:
+    show.console().print("The models are there. Try the best on a file with a line `Speaker: text` a turn:")
+    print(f"    sacl predict {folder} FILE")
+
+
 def parsed_seeds(text: str) -> list[int]:
     """`0-4` or `0,2,5` -> seeds."""
     from sacl.errors import RecipeError
@@ -146,6 +152,8 @@ def parsed_seeds(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise RecipeError(f"{text!r} names no seeds", where="--seeds", remedy="Write 0-4, or 0,2,5")
+        if len(part) > 40 or int(last or first) - int(first) >= MOST_SEEDS:
+            raise RecipeError(f"{text!r} asks for too many seeds", where="--seeds", remedy=f"At most {MOST_SEEDS}")
         seeds += range(int(first), int(last or first) + 1)
     if len(set(seeds)) < len(seeds) or not seeds:
         raise RecipeError(f"{text!r} names a seed twice, or none", where="--seeds", remedy="Write 0-4, or 0,2,5")

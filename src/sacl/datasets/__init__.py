@@ -104,9 +104,9 @@ DATASETS: dict[str, DatasetInfo] = {
 def load_corpus(name_or_path: str | Path, data: Path | None = None, **options: Any) -> Corpus:
     """A corpus by the name of a known data set, or from a folder or file of your own.
 
-    A known data set is looked for in `data`, then in the folder that the environment variable SACL_DATA names, then
-    among what was downloaded; in the first two, in a folder of its name as well. Where such a place holds what
-    `sacl data import` made of a pickle of this data set, that is read.
+    A known data set is looked for in `data` and nowhere else; without it, in the folder that the environment variable
+    SACL_DATA names, then among what was downloaded. In a folder that is named, a folder of its name serves as well.
+    Where such a place holds what `sacl data import` made of a pickle of this data set, that is read.
 
     A folder of your own holds `train`, `valid` and `test`, or some of them, each a .jsonl or .csv, gzipped or not; its
     labels are the lines of `labels.txt`, in index order, or else the labels that occur in train, sorted. A single file
@@ -114,7 +114,7 @@ def load_corpus(name_or_path: str | Path, data: Path | None = None, **options: A
 
     Args:
         name_or_path: `sample`, `meld`, `emorynlp`, `iemocap`, or a path; `./meld` is a folder of your own.
-        data: where to look for a known data set first.
+        data: where to look for a known data set.
         options: of the data set's reader, such as `labels="sentiment"` of meld and emorynlp; for a converted pickle,
             those of `imported.read_imported`; for a path, `columns` (see formats.Columns).
 
@@ -151,15 +151,13 @@ def _known(read: Callable[..., Corpus], name: str, options: dict[str, Any]) -> d
 
 def _find(info: DatasetInfo, data: Path | None) -> Path:
     """The first of the places that holds any of the data set's files; its reader then names those that lack."""
-    roots = [Path(root) for root in (data, os.environ.get("SACL_DATA")) if root]
+    roots = [Path(root) for root in (data or os.environ.get("SACL_DATA"),) if root]
     places = [
-        *(
-            place
-            for root in roots
-            for place in dict.fromkeys((root, root / info.name, root / (info.folder or info.name)))
-        ),
-        cached(info.name),
+        place for root in roots for place in dict.fromkeys((root, root / info.name, root / (info.folder or info.name)))
     ]
+    if data is None:
+        # A folder that is named is the only one: other data than those asked for must not be read in silence.
+        places.append(cached(info.name))
     for folder in places:
         # A converted folder of another data set holds the same files.
         if (converted := imported_name(folder)) == info.name:
@@ -212,14 +210,18 @@ def _corpus(name: str, splits: dict[str, list[Conversation]], labelled: str, lis
     """The corpus; its labels are those of the file, or what occurs in the split `labelled`."""
     if listed:
         return Corpus(name, _listed(listed), splits)
-    used = sorted({u.emotion for c in splits[labelled] for u in c.utterances if u.emotion is not None})
-    if not used:
-        raise DataError(
-            "no utterance is labelled",
-            where=f"{name}, split {labelled}",
-            remedy="Give some an emotion, or list the labels in labels.txt",
-        )
-    return Corpus(name, LabelSet(tuple(used)), splits)
+    used = _used(splits[labelled]) or _used([c for split in splits.values() for c in split])
+    try:
+        return Corpus(name, LabelSet(tuple(used)), splits)
+    except DataError as error:
+        if "unknown emotion" not in error.found:
+            raise
+        remedy = f"{error.remedy}; or list every label, a line each, in labels.txt beside the splits"
+        raise DataError(error.found, where=error.where, remedy=remedy) from None
+
+
+def _used(conversations: Sequence[Conversation]) -> list[str]:
+    return sorted({u.emotion for c in conversations for u in c.utterances if u.emotion is not None})
 
 
 def _listed(path: Path) -> LabelSet:

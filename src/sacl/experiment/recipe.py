@@ -111,8 +111,14 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe
     content = _parse(text, where)
     if not isinstance(content, dict):
         raise RecipeError("it is no mapping of settings", where=where, remedy="Start from one of the package's recipes")
+    own_data = copy.deepcopy(content.get("data"))
     for override in overrides or []:
         _override(content, override)
+    data = content.get("data")
+    if data != own_data and isinstance(data, dict):
+        # What was published, and what the recipe says of itself, holds for its own data.
+        content.pop("published", None)
+        content["description"] = f"the settings of {content.get('name')}, on {data.get('name')}"
     return parse_recipe(content, where)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,12 @@ import numpy as np
 import torch
 
 from sacl.conversation import Corpus
-from sacl.errors import RunError
+from sacl.errors import DataError, RunError
 from sacl.experiment.data import RunData
 from sacl.experiment.recipe import Recipe
 from sacl.model.batch import ConversationItem
 from sacl.model.build import build_model
+from sacl.textfile import written_aside
 from sacl.training.fit import Fit, class_weights
 from sacl.training.loop import Evaluation, evaluate, make_batches
 from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, make_items
@@ -60,6 +60,7 @@ def run_seed(
         raise RunError(
             f"it cannot be made ({error.strerror})", where=str(folder), remedy="Choose another folder"
         ) from error
+    remove_unfinished(folder)
     started = time.monotonic()
     with reproducible(recipe.training.threads):
         trained, history = _train(recipe, seed, folder, data, on_epoch)
@@ -209,16 +210,15 @@ def write_aside(path: Path, text: str) -> None:
     Raises:
         RunError: it cannot be written; what was there stays.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"it cannot be written ({error.strerror})", where=str(path), remedy="Free space or choose another folder"
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)  # Ctrl-C too leaves nothing beside
+        with written_aside(path) as out:
+            out.write(text)
+    except DataError as error:
+        raise RunError(error.found, where=error.where, remedy=error.remedy) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a process that was killed while it wrote has left beside its files."""
+    for file in (METRICS_FILE, RESULT_FILE, PREDICTIONS_FILE, CHECKPOINT_FILE, MODEL_FILE):
+        for left in folder.glob(f".{file}.*"):
+            left.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from typing import Any
 from sacl.errors import RunError, SaclError
 from sacl.experiment.data import RunData, load_run_data
 from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe
-from sacl.experiment.run import METRICS_FILE, RESULT_FILE, read_result, run_seed, write_aside
+from sacl.experiment.run import METRICS_FILE, RESULT_FILE, read_result, remove_unfinished, run_seed, write_aside
 from sacl.model.build import model_class
 
 RECIPE_FILE, RECORD_FILE = "recipe.yaml", "run.json"
@@ -153,11 +153,16 @@ def open_study(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     Raises:
         RunError: it is none.
     """
+    path = folder / RECORD_FILE
     try:
-        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-        return load_recipe(str(folder / RECIPE_FILE)), dict(record)
-    except (OSError, ValueError, TypeError) as error:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
         raise RunError("it is no run directory", where=str(folder), remedy="Name one that `sacl train` made") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RunError(
+            "it is damaged", where=str(path), remedy="Delete it, and --resume the run: it is written anew"
+        ) from error
+    return load_recipe(str(folder / RECIPE_FILE)), record
 
 
 def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | None) -> None:
@@ -177,6 +182,9 @@ def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | Non
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(active_children()) - earlier:
                 worker.terminate()
+                worker.join()
+            for task in tasks:
+                remove_unfinished(task.folder)
             if isinstance(error, BrokenProcessPool):
                 raise RunError(
                     "a process that trained a seed was killed, perhaps for lack of memory",
@@ -261,6 +269,8 @@ def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> No
                 where=str(folder),
                 remedy="Resume with the same settings, or give another --out",
             )
+        # A run keeps the seeds it has: asking for some of them again, or for more, takes none away.
+        recipe = recipe.model_copy(update={"seeds": list(dict.fromkeys([*earlier.seeds, *recipe.seeds]))})
         if record.get("data") != data.identity():
             raise RunError(
                 "it was begun on other data or features", where=str(folder), remedy="Give the same, or another --out"
@@ -282,7 +292,7 @@ def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> No
 
 def _first_difference(a: Any, b: Any, name: str = "") -> str:
     if isinstance(a, dict) and isinstance(b, dict):
-        for key in a.keys() | b.keys():
+        for key in a | b:
             if a.get(key) != b.get(key) and (name or key != "seeds"):
                 return _first_difference(a.get(key), b.get(key), f"{name}.{key}".lstrip("."))
     return f"{name} was {a!r}, and is {b!r}"

@@ -75,13 +75,13 @@ def encode_corpus(
 def features_of(
     corpus: Corpus, encoder: Encoder | None = None, cache: str | Path | None = None, progress: Progress | None = None
 ) -> FeatureStore:
-    """The vectors that a corpus carries if every utterance has one, or else the encoder's.
+    """The vectors that a corpus carries if every utterance has one, or the encoder's if none has.
 
     Returns:
         One modality: `vector` (in memory only) or `text` (see `encode_corpus`).
 
     Raises:
-        FeatureError: some utterances have only a text and others only a vector, vectors differ in width or are not
+        FeatureError: some utterances have a vector and others have none, vectors differ in width or are not
             finite, or texts are all there is and no encoder is given.
     """
     turns = list(located(corpus))
@@ -90,13 +90,16 @@ def features_of(
     no_vector = next((i for i, (_, u) in enumerate(turns) if u.vector is None), None)
     if no_vector is None:
         return assembled(corpus, {"vector": _stacked(turns)}, {"name": "vectors given with the corpus"})
-    no_text = next((i for i, (_, u) in enumerate(turns) if u.text is None), None)
-    if no_text is not None:
-        # The first of the two left one way open; the second shuts it.
-        has, lacks = ("text", "vector") if no_vector > no_text else ("vector", "text")
-        where = turns[max(no_vector, no_text)][0]
-        found = f"it has a {has} and no {lacks}, and an utterance before it a {lacks} and no {has}"
-        raise FeatureError(found, where=where, remedy="Give every utterance a text, or every one a vector")
+    vector = next((i for i, (_, u) in enumerate(turns) if u.vector is not None), None)
+    if vector is not None:
+        # Texts for all would do, but what some vectors were given for would be dropped in silence.
+        has, other = ("a vector", "none") if vector > no_vector else ("no vector", "one")
+        where = turns[max(vector, no_vector)][0]
+        raise FeatureError(
+            f"it has {has}, and an utterance before it has {other}",
+            where=where,
+            remedy="Give every utterance a vector, or none of them",
+        )
     if encoder is None:
         raise FeatureError("it has no vector", where=turns[no_vector][0], remedy="Name an encoder, or give vectors")
     return encode_corpus(corpus, encoder, cache, progress)

@@ -53,8 +53,11 @@ def seed_table(recipe: Recipe, results: Sequence[dict[str, Any]], encoder: str, 
     # The published row is one of the test split.
     published, notes = published_rows(recipe) if split == "test" else ([], [])
     rows += [[*row, "", ""] for row in published]
-    columns = [recipe.name, *MEASURES.values(), "valid W-F1", "epoch"]
-    return Table(f"{recipe.name}: {split} split, percent", columns, rows, [f"Features here: {encoder}.", *notes])
+    # Named by its data: the settings of one data set may be trained on another.
+    corpus = results[0]["data"]["corpus"]
+    columns = [corpus, *MEASURES.values(), "valid W-F1", "epoch"]
+    title = f"{corpus}, recipe {recipe.name}: {split} split, percent"
+    return Table(title, columns, rows, [f"Features here: {encoder}.", *notes])
 
 
 def published_rows(recipe: Recipe) -> tuple[list[list[str]], list[str]]:
