@@ -54,8 +54,7 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 def measured(kind: str) -> dict[str, Any]:
     """What `epoch.py` prints; on its own number of threads, whatever the environment says."""
-    # Threads that wait do not spin: on a machine that does other work too, spinning multiplies the time.
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"OMP_WAIT_POLICY": "passive"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
     command = [sys.executable, str(HERE / "epoch.py"), kind]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     return dict(json.loads(done.stdout))
@@ -63,15 +62,14 @@ def measured(kind: str) -> dict[str, Any]:
 
 @pytest.mark.timeout(900)
 def test_an_epoch_of_meld_in_ten_seconds_and_one_and_a_half_gigabytes(table: dict[str, tuple[str, str]]) -> None:
-    figures = measured("two")
+    figures, two = measured("one"), measured("two")
     what = (
         f"one training epoch of recipe `meld`, 1,024 numbers an utterance ({figures['source']}: "
         f"{figures['conversations']} conversations, {figures['utterances']} utterances)"
     )
-    one = measured("one")
-    table[f"{what}, two threads, seconds"] = spread(figures["seconds"]), f"{SECONDS_AN_EPOCH:g}"
-    table["the same, one thread, seconds"] = spread(one["seconds"]), ""
-    table["the same, one thread, seconds of the processor"] = spread(one["cpu_seconds"]), ""
+    table[f"{what}, one thread as the recipe says, seconds"] = spread(figures["seconds"]), f"{SECONDS_AN_EPOCH:g}"
+    table["the same, seconds of the processor"] = spread(figures["cpu_seconds"]), ""
+    table["the same, two threads, seconds: the steps are too small to share out"] = spread(two["seconds"]), ""
     table["peak memory of that process, MiB"] = f"{figures['peak_mib']:.0f}", f"{PEAK_MIB:.0f}"
     assert statistics.median(figures["seconds"]) < SECONDS_AN_EPOCH
     assert figures["peak_mib"] < PEAK_MIB
