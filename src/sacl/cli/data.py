@@ -31,9 +31,10 @@ def list_(json: Json = False) -> None:
         return
     from sacl.report.table import Table
 
-    rows = [[name, info.title, str(len(info.labels)), *(_sizes(info) or ["", ""])] for name, info in DATASETS.items()]
-    columns = ["name", "title", "emotions", "conversations", "labelled utterances"]
-    show.table(Table("data sets", columns, rows, ["More: sacl data show NAME"]))
+    rows = [[name, str(len(info.labels)), *(_sizes(info) or ["", ""])] for name, info in DATASETS.items()]
+    columns = ["name", "emotions", "conversations", "utterances"]
+    notes = ["Train / valid / test, or train with valid / test; labelled utterances.", "More: sacl data show NAME"]
+    show.table(Table("data sets", columns, rows, notes))
 
 
 @app.command(name="show")
