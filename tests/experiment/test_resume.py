@@ -29,6 +29,10 @@ LONG = {"seeds": [0], "training.epochs": EPOCHS, "training.patience": EPOCHS, "t
 Contents = Callable[[Path], dict[str, Any]]
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def training(recipe: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", "from sacl.cli import main; main()", "train", str(recipe), "--out", str(out)]
@@ -38,6 +42,8 @@ def training(recipe: Path, out: Path, *options: str) -> Iterator[subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What was started in the background, these tests for one, hands down to its children that Ctrl-C is ignored.
+        preexec_fn=_heed_interrupts,
     )
     try:
         yield process
