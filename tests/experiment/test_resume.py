@@ -297,3 +297,13 @@ def test_what_a_killed_writer_left_beside_is_removed(tmp_path: Path, make_recipe
     left.write_bytes(b"half")
     study(make_recipe({"seeds": [0]}), tmp_path / "run", jobs=1, resume=True)
     assert not left.exists()
+
+
+def test_a_damaged_record_is_told_and_its_remedy_works(tmp_path: Path, make_recipe: MakeRecipe) -> None:
+    first = study(make_recipe({"seeds": [0]}), tmp_path / "run", jobs=1)
+    (tmp_path / "run/run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match=r"run\.json: it is damaged\. Delete it, and --resume"):
+        study(make_recipe({"seeds": [0]}), tmp_path / "run", jobs=1, resume=True)
+    (tmp_path / "run/run.json").unlink()
+    assert study(make_recipe({"seeds": [0]}), tmp_path / "run", jobs=1, resume=True) == first
+    assert open_study(tmp_path / "run")[1]["data"] == first[0]["data"]

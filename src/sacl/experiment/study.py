@@ -262,7 +262,7 @@ def _take_back(folder: Path) -> None:
 def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> None:
     """Writes recipe and record, or, where they are there, sees to it that they are the same."""
     if (folder / RECIPE_FILE).exists():
-        earlier, record = open_study(folder)
+        earlier = load_recipe(str(folder / RECIPE_FILE))
         if earlier.model_dump(exclude={"seeds"}) != recipe.model_dump(exclude={"seeds"}):
             raise RunError(
                 f"it was begun with other settings ({_first_difference(earlier.model_dump(), recipe.model_dump())})",
@@ -271,7 +271,8 @@ def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> No
             )
         # A run keeps the seeds it has: asking for some of them again, or for more, takes none away.
         recipe = recipe.model_copy(update={"seeds": list(dict.fromkeys([*earlier.seeds, *recipe.seeds]))})
-        if record.get("data") != data.identity():
+        # A record that was damaged, and deleted as `open_study` advises, is written anew.
+        if (folder / RECORD_FILE).exists() and open_study(folder)[1].get("data") != data.identity():
             raise RunError(
                 "it was begun on other data or features", where=str(folder), remedy="Give the same, or another --out"
             )
