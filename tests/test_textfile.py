@@ -30,7 +30,7 @@ from sacl.formats import read_conversations, write_conversations
         ("plain.jsonl.gz", b'{"id": "c1"}', "gzip data is damaged"),
         (
             "cut.jsonl.gz",
-            gzip.compress(b'{"id": "c1"}')[:-9],
+            gzip.compress(b'{"id": "c1"}', mtime=0)[:-9],
             "gzip data is damaged",
         ),
     ],
