@@ -60,8 +60,7 @@ def sweep(
 
     The best point's recipe is written to OUT/best.yaml.
     """
-    import yaml
-
+    from sacl.experiment.recipe import dump_recipe
     from sacl.experiment.run import write_aside
     from sacl.experiment.sweep import RELEASED_GRID, grid_points, parse_grid, ranked
 
@@ -72,8 +71,7 @@ def sweep(
     results = _train_all(plans, data, features, cache, resume, jobs, score_test=False)
     order = ranked(points, results)
     best = order[0][0]
-    content = best.recipe.model_copy(update={"name": f"{loaded.name}-best"}).model_dump()
-    write_aside(folder / "best.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_aside(folder / "best.yaml", dump_recipe(best.recipe.model_copy(update={"name": f"{loaded.name}-best"})))
     if json:
         show.document(
             [
