@@ -42,7 +42,7 @@ format: $(VENV)/.dev ## put the code into the house style
 	@$(VENV)/bin/ruff format .
 
 bench: $(VENV)/.dev ## time what is timed, beside what it is compared with
-	@$(VENV)/bin/python -m pytest benchmarks --override-ini addopts= --override-ini 'pythonpath=src benchmarks' --import-mode=importlib $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest benchmarks --override-ini addopts= --import-mode=importlib $(PYTEST_ARGS)
 
 clean: ## remove the environment, caches and what was built
 	@rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -2,7 +2,8 @@
 
     python benchmarks/epoch.py one        epochs on one thread, which is the recipe's setting
     python benchmarks/epoch.py two        epochs on two threads, and the process's peak memory
-    python benchmarks/epoch.py plain      four batches against the plain rewrite, side by side, on one thread
+    python benchmarks/epoch.py floor      epochs on two threads beside their bare multiplications, in turn
+    python benchmarks/epoch.py plain      two batches against the plain rewrite, side by side, on one thread
 
 Prints one JSON document.
 """
@@ -16,6 +17,7 @@ import time
 from typing import Any
 
 import torch
+from floor import bare_multiplications, best_rate
 from meld_like import FEATURES, items
 from plain import PlainDualLSTM
 from torch import nn
@@ -23,18 +25,19 @@ from torch import nn
 from sacl.experiment.recipe import load_recipe
 from sacl.model.build import build_model
 from sacl.training.loop import make_batches, train_epoch
+from sacl.training.memory import keep_freed_memory
 from sacl.training.objective import SACL
 
 TIMES = 5
 RECIPE = load_recipe("meld")
-PART = 4 * RECIPE.training.batch_size
+PART = 2 * RECIPE.training.batch_size
 
 
 def one_epoch(model: nn.Module, chosen: list[Any]) -> float:
     """Seconds of one epoch over these conversations, batching, both passes and updates included."""
     s = RECIPE.training
     objective = SACL(model, model.targets(), RECIPE.objective, generator=torch.Generator().manual_seed(1))  # type: ignore[operator]
-    optimizer = torch.optim.Adam(model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+    optimizer = torch.optim.Adam(model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay, fused=True)
     batches = make_batches(chosen, range(len(chosen)), s.batch_size, RECIPE.model)
     steps = -(-len(chosen) // s.batch_size)
     dropout = torch.Generator().manual_seed(2)
@@ -49,6 +52,7 @@ def whole() -> dict[str, Any]:
     torch.manual_seed(0)
     chosen, labels, source = items()
     model = build_model(RECIPE.model, FEATURES, len(labels))
+    model.side_by_side = RECIPE.training.threads > 1  # type: ignore[assignment]
     seconds, busy = [], []
     for _ in range(TIMES + 1):
         before = time.process_time()
@@ -66,7 +70,7 @@ def beside_plain() -> dict[str, Any]:
     torch.manual_seed(0)
     packed = build_model(RECIPE.model, FEATURES, len(labels))
     m = RECIPE.model
-    plain = PlainDualLSTM(FEATURES, len(labels), m.hidden_size, m.dropout, {i.id: i.speakers for i in chosen})
+    plain = PlainDualLSTM(FEATURES, len(labels), m.hidden_size, m.layers, m.dropout)
     plain.load_state_dict(packed.state_dict())
     batch = next(make_batches(chosen, range(len(chosen)), len(chosen), m))
     with torch.inference_mode():
@@ -75,7 +79,34 @@ def beside_plain() -> dict[str, Any]:
     return {"packed": [a for a, _ in pairs], "plain": [b for _, b in pairs], "apart": float(apart)}
 
 
+def beside_floor() -> dict[str, Any]:
+    """Seconds of an epoch on two threads and of its bare multiplications, one after the other, in turn."""
+    torch.manual_seed(0)
+    chosen, labels, _ = items()
+    model = build_model(RECIPE.model, FEATURES, len(labels))
+    model.side_by_side = True  # type: ignore[assignment]
+    order = range(len(chosen))
+    multiply, operations = bare_multiplications(
+        make_batches(chosen, order, RECIPE.training.batch_size, RECIPE.model), FEATURES
+    )
+    epochs, floors, rates = [], [], []
+    for _ in range(TIMES + 1):
+        torch.set_num_threads(2)
+        rates.append(best_rate())
+        started = time.perf_counter()
+        multiply()
+        floors.append(time.perf_counter() - started)
+        torch.set_num_threads(1)  # two for the LSTMs, as a run does it
+        epochs.append(one_epoch(model, chosen))
+    return {"epochs": epochs[1:], "floors": floors[1:], "operations": operations, "rate": max(rates)}
+
+
+KINDS = {"one": whole, "two": whole, "plain": beside_plain, "floor": beside_floor}
+
 if __name__ == "__main__":
     kind = sys.argv[1]
-    torch.set_num_threads(2 if kind == "two" else 1)
-    print(json.dumps(beside_plain() if kind == "plain" else whole()))
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    if kind == "two":
+        RECIPE = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"threads": 2})})
+    print(json.dumps(KINDS[kind]()))

@@ -35,7 +35,7 @@ def of_length(directions: Sequence[Tensor | None], length: float, norm: Norm = "
         common = torch.linalg.vector_norm(torch.stack(present)) if present else None
         norms = [None if n is None else common for n in norms]
     return [
-        None if g is None or n is None or not n.isfinite() or n == 0 else length * g.detach() / n
+        None if g is None or n is None or not n.isfinite() or n == 0 else g.detach() * (length / n)
         for g, n in zip(directions, norms, strict=True)
     ]
 

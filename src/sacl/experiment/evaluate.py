@@ -8,7 +8,7 @@ from typing import Any
 
 from sacl.errors import RunError
 from sacl.experiment.data import RunData, load_run_data
-from sacl.experiment.run import read_result, reproducible, score_split
+from sacl.experiment.run import read_result, reproducible, score_split, torch_threads
 from sacl.experiment.study import open_study, seed_folder
 from sacl.training.trained import TrainedModel
 
@@ -80,7 +80,7 @@ def evaluate_run(
     results = []
     for seed in recipe.seeds:
         trained, given = load_seed(run, seed, data=data, cache=cache, trust_code=trust_code, progress=progress)
-        with reproducible(recipe.training.threads):
+        with reproducible(torch_threads(recipe)):
             scored = score_split(trained, recipe, given, split)
         result = read_result(seed_folder(run, seed))
         results.append(result | {split: {"loss": scored.loss, **scored.scores.to_dict()}})

@@ -29,11 +29,13 @@ class Sequences:
         rows: shape (steps of all sequences,), the flat row read at each packed position; the number of utterances
             (one past the last row) stands for a row of zeros.
         batch_sizes: shape (longest sequence,), on the CPU: how many sequences are still running at each time.
+        reverse: shape as `rows`: the packed position that a sequence read backwards has in this one's place.
         real: the packed positions whose output is kept, or None for all of them. Only padding is dropped.
     """
 
     rows: Tensor
     batch_sizes: Tensor
+    reverse: Tensor
     real: Tensor | None = None
 
     def __len__(self) -> int:
@@ -56,7 +58,7 @@ class Sequences:
     def to(self, device: torch.device | str) -> Sequences:
         """The same on another device; `batch_sizes` stays on the CPU, where PyTorch wants it."""
         real = None if self.real is None else self.real.to(device)
-        return replace(self, rows=self.rows.to(device), real=real)
+        return replace(self, rows=self.rows.to(device), reverse=self.reverse.to(device), real=real)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +179,13 @@ def _sequences(sequence: np.ndarray, shortest: int, pad_to: int | None) -> Seque
     length = np.bincount(sequence, minlength=len(counts))
     # Within a time step the longest sequence comes first; equal lengths keep the order of the batch.
     order = np.lexsort((sequence, -length[sequence], time))
-    rows = rows[order]
+    rows, sequence, time = rows[order], sequence[order], time[order]
+    sizes = np.bincount(time)
+    starts = np.cumsum(sizes) - sizes
+    # A sequence has the same place within every time step.
+    reverse = starts[length[sequence] - 1 - time] + np.arange(len(rows)) - starts[time]
     real = None if pad_to is None else torch.from_numpy(np.flatnonzero(rows < utterances))
-    return Sequences(torch.from_numpy(rows), torch.from_numpy(np.bincount(time)), real)
+    return Sequences(torch.from_numpy(rows), torch.from_numpy(sizes), torch.from_numpy(reverse), real)
 
 
 def _position_within(sequence: np.ndarray) -> np.ndarray:

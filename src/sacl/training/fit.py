@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from sacl.conversation import LabelSet
 from sacl.errors import DataError, ModelError, RecipeError
 from sacl.model.batch import ConversationBatch, ConversationItem
+from sacl.model.dual_lstm import DualLSTM
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.checkpoint import load, save
 from sacl.training.loop import Evaluation, evaluate, make_batches, train_epoch
+from sacl.training.memory import keep_freed_memory
 from sacl.training.objective import SACL
 from sacl.training.selection import Selection
 
@@ -103,6 +105,8 @@ class Fit:
         with torch.random.fork_rng():
             torch.manual_seed(weights)
             self.model = build().to(training.device, dtype)
+        if isinstance(self.model, DualLSTM):
+            self.model.side_by_side = training.threads > 1
         self.generators = {
             "order": torch.Generator().manual_seed(order),
             "dropout": torch.Generator(training.device).manual_seed(dropout),
@@ -125,7 +129,7 @@ class Fit:
                 remedy=_perturb_instead(objective, targets),
             ) from error
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.selection = Selection(training.select, training.patience)
         self.best: dict[str, Tensor] = {}
@@ -139,6 +143,7 @@ class Fit:
         Raises:
             NumericalError: a loss that is not finite; the last epoch's checkpoint stays.
         """
+        keep_freed_memory()
         for figures in self.history:
             if on_epoch is not None:
                 on_epoch(figures)
