@@ -11,8 +11,10 @@ import pytest
 import torch
 from hypothesis import given
 from torch import Tensor
+from torch.nn.functional import normalize, softplus
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sacl.losses import nt_xent, sup_con
+from sacl.losses import contrastive, nt_xent, sup_con
 
 LOSSES = [nt_xent, sup_con]
 SIMILARITIES = ["cosine", "dot"]
@@ -55,6 +57,27 @@ def sup_con_by_the_formula(z: list[list[float]], labels: list[int], kind: str, t
     return total
 
 
+def plain(loss: Loss, z: Tensor, labels: Tensor, temperature: float, kind: str) -> Tensor:
+    """The equation on the whole matrix of scores; its gradient is autograd's."""
+    z = normalize(z, dim=1) if kind == "cosine" else z
+    scores = z @ z.T / temperature
+    same = labels[:, None] == labels
+    itself = torch.eye(len(labels), dtype=torch.bool)
+    positive = same & ~itself
+    if loss is nt_xent:
+        log_negatives = scores.masked_fill(same, -1e300).logsumexp(dim=1, keepdim=True)
+        return softplus(log_negatives - scores, threshold=50)[positive].sum() / positive.sum().clamp(min=1)
+    log_p = scores.masked_fill(itself, -1e300).log_softmax(dim=1)
+    return -(torch.where(positive, log_p, 0.0).sum(dim=1) / positive.sum(dim=1).clamp(min=1)).sum()
+
+
+def with_gradient(loss: Loss, z: Tensor, *arguments: object, **options: object) -> tuple[Tensor, Tensor]:
+    leaf = z.detach().clone().requires_grad_()
+    value = loss(leaf, *arguments, **options)
+    (gradient,) = torch.autograd.grad(value, leaf)
+    return value.detach(), gradient
+
+
 @given(labels=BATCHES, seed=st.integers(0, 10**6), temperature=st.sampled_from([0.1, 0.5, 1.0]))
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize(("loss", "formula"), [(nt_xent, nt_xent_by_the_formula), (sup_con, sup_con_by_the_formula)])
@@ -83,6 +106,61 @@ def test_gradcheck(loss: Loss, similarity: str) -> None:
     labels = [0, 1, 0, 2, 1, 0]
     z = embeddings_for(labels, 7).requires_grad_()
     assert torch.autograd.gradcheck(
+        lambda x: loss(x, torch.tensor(labels), temperature=0.5, similarity=similarity), (z,)
+    )
+
+
+@pytest.mark.parametrize("block", [1, 150, 3 * 150, 7 * 150 + 1, 149 * 150, 150 * 150, 2**20])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_in_blocks_of_any_size_value_and_gradient_are_those_of_the_equation_under_autograd(
+    loss: Loss, similarity: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contrastive, "BLOCK", block)
+    labels = torch.randint(7, (150,), generator=torch.Generator().manual_seed(2))
+    labels[70] = 9  # in a class of its own
+    z = embeddings_for(labels.tolist(), 3)
+    ours = with_gradient(loss, z, labels, temperature=0.5, similarity=similarity)
+    theirs = with_gradient(lambda x: plain(loss, x, labels, 0.5, similarity), z)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Inside, `entries` becomes the size of the largest tensor that any operation gives."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):  # type: ignore[no-untyped-def]
+        result = function(*arguments, **(options or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            self.entries = max(self.entries, tensor.numel() if isinstance(tensor, Tensor) else 0)
+        return result
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_tensor_is_larger_than_a_block_and_nothing_of_a_block_is_kept_for_the_backward_pass(
+    loss: Loss, similarity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contrastive, "BLOCK", 1000)
+    z, kept = embeddings_for([i % 3 for i in range(150)]).requires_grad_(), []
+    with (
+        LargestTensor() as largest,
+        torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t),
+    ):
+        loss(z, torch.arange(150) % 3, similarity=similarity).backward()
+    assert largest.entries <= 1000
+    assert sum(t.numel() for t in kept) <= 3 * z.numel()
+
+
+@pytest.mark.parametrize("block", [12, 2**20])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradgradcheck(loss: Loss, similarity: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contrastive, "BLOCK", block)
+    labels = [0, 1, 0, 2, 1, 0]
+    z = embeddings_for(labels, 7).requires_grad_()
+    assert torch.autograd.gradgradcheck(
         lambda x: loss(x, torch.tensor(labels), temperature=0.5, similarity=similarity), (z,)
     )
 
@@ -191,3 +269,11 @@ def test_confident_log_probabilities_can_be_contrasted() -> None:
     assert value.isfinite()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_embeddings_and_labels_may_be_views(loss: Loss) -> None:
+    labels = torch.tensor([[0, 5], [1, 5], [0, 5]])[:, 0]
+    z = embeddings_for([0, 1, 0, 0, 1]).T[:, :3]
+    z = torch.stack([z, z], dim=2)[:3, :, 0]
+    torch.testing.assert_close(loss(z, labels), loss(z.contiguous(), labels.contiguous()), rtol=0, atol=0)
