@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import platform
 import random
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,52 @@ def test_company_order_and_batch_size_change_a_vector_by_rounding_only(
         np.testing.assert_allclose(together, alone[order], atol=1e-5)
 
 
+def test_a_long_call_gives_the_vectors_of_short_ones_and_leaves_the_model_as_it_was(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = np.concatenate([tiny.encode([text]) for text in TEXTS])
+    layers = [layer for layer in tiny.model.modules() if type(layer) is torch.nn.Linear]
+    seen: set[bool] = set()
+    monkeypatch.setattr(encoder, "_PACKED", 0)
+    long = tiny.encode(TEXTS, progress=lambda *step: seen.add(all("forward" in vars(layer) for layer in layers)))
+    np.testing.assert_allclose(long, short, atol=1e-5)
+    assert seen == {platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()}
+    assert not any("forward" in vars(layer) for layer in layers)
+
+
+def test_a_call_cut_short_leaves_the_model_as_it_was(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "_PACKED", 0)
+    with pytest.raises(ZeroDivisionError):
+        tiny.encode(TEXTS, progress=lambda *step: 1 / 0)
+    assert not any("forward" in vars(layer) for layer in tiny.model.modules())
+
+
+def test_the_weights_of_the_moment_are_used(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "_PACKED", 0)
+    before, weight = tiny.encode(TEXTS), tiny.model.encoder.layer[0].output.dense.weight
+    with torch.no_grad():
+        weight.neg_()
+    try:
+        assert not np.allclose(tiny.encode(TEXTS), before, atol=1e-3)
+    finally:
+        with torch.no_grad():
+            weight.neg_()
+    assert tiny.encode(TEXTS).tobytes() == before.tobytes()
+
+
+def test_a_layer_that_computes_something_else_is_left_alone(tiny: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "_PACKED", 0)
+    layer, before = tiny.model.encoder.layer[0].output.dense, tiny.encode(TEXTS)
+    other = type("Doubling", (torch.nn.Linear,), {"forward": lambda self, x: 2 * torch.nn.Linear.forward(self, x)})
+    layer.__class__ = other
+    try:
+        doubled = tiny.encode(TEXTS)
+        np.testing.assert_allclose(doubled, np.stack([oracle(tiny, text) for text in TEXTS]), atol=1e-5)
+        assert not np.allclose(doubled, before, atol=1e-3)
+    finally:
+        layer.__class__ = torch.nn.Linear
+
+
 def test_the_same_call_gives_the_same_bits(tiny: Encoder) -> None:
     assert tiny.encode(TEXTS).tobytes() == tiny.encode(TEXTS).tobytes()
 
@@ -122,6 +170,16 @@ def test_batches_hold_every_text_once_and_keep_to_both_limits() -> None:
     for batch in batches:
         assert len(batch) <= 16
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= encoder._TOKENS
+
+
+def test_a_batch_grows_longer_only_where_that_pads_less_than_a_pass_costs() -> None:
+    lengths = random.Random(1).choices(range(3, 60), k=400)
+    batches = [[lengths[row] for row in batch] for batch in encoder._batches(lengths, 10_000)]
+    padding = [
+        held * (longer - longest) for batch in batches for held, (longest, longer) in enumerate(pairwise(batch), 1)
+    ]
+    assert max(padding) <= encoder._PASS
+    assert list(encoder._batches([5, 6, 9], 10_000)) == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sacl.cli import show
+
+if TYPE_CHECKING:
+    from sacl.conversation import Corpus
+    from sacl.features.encoder import Encoder
+    from sacl.features.store import FeatureStore
+    from sacl.training.finetune import FinetuneSettings
 
 app = typer.Typer(help="List, describe, download and convert data sets.", no_args_is_help=True, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document in place of tables.")]
@@ -18,6 +25,13 @@ DataFolder = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run the Python code that a model of one's own kind names.")
 ]
+DRAWN = dict.fromkeys(
+    ("iemocap", "iemocap-4"),
+    "only the 12 conversations of the fixed validation split were kept from the encoder. Validation drawn by the seed "
+    "(data.validation: by-seed, the recipe's way), or another test_session, scores conversations that it was trained "
+    "on: use data.validation=fixed.",
+)
+"""Data sets without a validation split of their own, and what is wrong with an encoder that is fine-tuned on them."""
 Cache = Annotated[Path | None, typer.Option("--cache", help="Where encoded texts are kept; else SACL_CACHE.")]
 
 
@@ -108,6 +122,15 @@ def encode(
     data: DataFolder = None,
     cache: Cache = None,
     json: Json = False,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Adapt the encoder on single training utterances first; needs --out.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of --finetune; 30, for a small encoder 3 to 5.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of --finetune; 1e-5, for a small encoder 5e-5.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Of --finetune; 0.1.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of --finetune; 0.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of --finetune: a PyTorch device; cpu.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of --finetune: CPU threads; 1.")] = None,
 ) -> None:
     """Turn every utterance of a data set into a vector."""
     from sacl.datasets import load_corpus
@@ -118,12 +141,22 @@ def encode(
 
     if pooling not in (None, "mean", "first"):
         raise FeatureError(f"unknown pooling {pooling!r}", where="--pooling", remedy="Use mean or first")
-    loaded = load_corpus(corpus, data)
+    named = {"epochs": epochs, "learning_rate": learning_rate, "dropout": dropout, "seed": seed, "device": device}
+    given = {name: value for name, value in named.items() if value is not None}
+    if (given or threads) and not finetune:
+        name = next(iter(given), "threads").replace("_", "-")
+        raise FeatureError("it is a setting of --finetune", where=f"--{name}", remedy="Add --finetune, or leave it out")
+    # The split that `train --features` reads, whichever validation a recipe draws from it.
+    loaded = load_corpus(corpus, data, **({"validation": "fixed"} if corpus in DRAWN else {}))
     reader = Encoder.load(encoder, pooling=pooling, layer=layer)  # type: ignore[arg-type]
+    card: dict[str, Any] | None = None
     with show.progress() as progress:
-        store = encode_corpus(loaded, reader, cache, progress)
-        if out is not None:
-            store = write_store(out, loaded, store.vectors, store.source)
+        if finetune:
+            store, card = _finetuned(loaded, reader, out, given, threads or 1, cache, progress)
+        else:
+            store = encode_corpus(loaded, reader, cache, progress)
+            if out is not None:
+                store = write_store(out, loaded, store.vectors, store.source)
     summary: dict[str, Any] = {
         "corpus": loaded.name,
         "utterances": sum(1 for _ in loaded.utterances()),
@@ -132,11 +165,97 @@ def encode(
         "folder": None if out is None else str(out),
     }
     if json:
-        show.document(summary)
-    else:
-        widths = ", ".join(f"{name} {width}" for name, width in store.modalities.items())
-        kept = f"in {out}" if out is not None else "in the cache"
-        print(f"{summary['utterances']} utterances of {loaded.name} encoded ({widths} numbers each), {kept}")
+        show.document({**summary, **({} if card is None else {"finetuned": card})})
+        return
+    if card is not None and out is not None:
+        _show_finetuned(card, out)
+    widths = ", ".join(f"{name} {width}" for name, width in store.modalities.items())
+    kept = f"in {out}" if out is not None else "in the cache"
+    print(f"{summary['utterances']} utterances of {loaded.name} encoded ({widths} numbers each), {kept}")
+
+
+def _finetuned(
+    corpus: Corpus,
+    base: Encoder,
+    out: Path | None,
+    given: dict[str, Any],
+    threads: int,
+    cache: Path | None,
+    progress: Callable[[str, int, int], None],
+) -> tuple[FeatureStore, dict[str, Any]]:
+    """OUT with the adapted encoder in `encoder` and its vectors beside it, whole or not at all; and the card."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from sacl.errors import FeatureError
+    from sacl.experiment.run import reproducible
+    from sacl.features.corpus import encode_corpus
+    from sacl.features.files import first_line
+    from sacl.features.store import write_store
+    from sacl.training.finetune import finetune, moved, refuse_taken
+
+    settings = _finetune_settings(given)
+    if out is None:
+        raise FeatureError("an adapted encoder needs a folder", where="--finetune", remedy="Name a new one with --out")
+    refuse_taken(out)
+    # Only these two splits are handed over: nothing that is learnt or chosen can depend on another.
+    train, valid = corpus["train"], corpus["valid"]
+    options: dict[str, Any] = {"name": corpus.name, "warnings": [DRAWN[n] for n in [corpus.name] if n in DRAWN]}
+    out = out.absolute()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside, reproducible(threads):
+            tuned = finetune(base, train, valid, corpus.labels, settings, progress=progress, **options)
+            saved = tuned.save(Path(aside) / "encoder")
+            # Known by the place where it will be: a model that is trained on its vectors looks for it there.
+            reader = replace(saved, identity={**saved.identity, "name": str(out / "encoder")})
+            reader.model.to(settings.device)  # type: ignore[arg-type]
+            vectors = encode_corpus(corpus, reader, cache, progress).vectors
+            source = {**reader.identity, "finetuned on": f"{corpus.name}, train"}
+            store = write_store(Path(aside) / "features", corpus, vectors, source)
+            saved.folder.rename(Path(aside) / "features" / "encoder")
+            moved(Path(aside) / "features", out)
+    except OSError as error:
+        raise FeatureError(
+            f"it cannot be written ({first_line(error)})", where=str(out), remedy="Name another folder"
+        ) from error
+    return store, dict(tuned.card)
+
+
+def _finetune_settings(given: dict[str, Any]) -> FinetuneSettings:
+    from pydantic import ValidationError
+
+    from sacl.errors import RecipeError
+    from sacl.training.finetune import FinetuneSettings
+
+    try:
+        return FinetuneSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = f"--{first['loc'][0]}".replace("_", "-")
+        raise RecipeError(f"it is {first['input']}", where=option, remedy=first["msg"].replace("Input", "It")) from None
+
+
+def _show_finetuned(card: dict[str, Any], out: Path) -> None:
+    from sacl.report.table import Table
+
+    rows = [
+        [
+            f"epoch {figures['epoch']}",
+            f"{figures['train_loss']:.4f}",
+            f"{figures['valid_accuracy']:.2f}",
+            f"{figures['valid_weighted_f1']:.2f}",
+            "*" if figures["epoch"] == card["epoch"] else "",
+        ]
+        for figures in card["epochs"]
+    ]
+    columns = ["", "train loss", "valid accuracy", "valid W-F1", "kept"]
+    notes = [
+        "Each utterance by itself, in percent. The epoch of best validation accuracy is kept.",
+        f"A recipe names it by features.encoder={out / 'encoder'} and features.pooling={card['base']['pooling']}.",
+    ]
+    title = f"{card['base']['name']}, fine-tuned on {card['corpus']}"
+    show.table(Table(title, columns, rows, [*notes, *(f"Beware: {warning}" for warning in card["warnings"])]))
 
 
 def _described(info: Any) -> dict[str, Any]:

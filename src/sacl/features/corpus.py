@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,10 @@ def encode_corpus(
     key = hashlib.sha256(json.dumps([FORMAT_VERSION, *settings, fingerprint(corpus)]).encode()).hexdigest()
     folder = Path(_default_cache() if cache is None else cache).resolve() / key[:32]
     store = _cached(folder, corpus)
-    if store is None:
+    if store is not None:
+        # The same files may have lain elsewhere when they were encoded.
+        store = replace(store, source=encoder.identity)
+    else:
         _make(folder.parent)
         texts = [utterance.text or "" for utterance in corpus.utterances()]
         store = assembled(corpus, {"text": encoder.encode(texts, progress=progress)}, encoder.identity)
