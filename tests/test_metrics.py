@@ -1,6 +1,9 @@
-"""Scores, against scikit-learn."""
+"""Scores, against scikit-learn; confidence, against plain loops."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from sacl.metrics import confusion, micro_f1, score
+from sacl.metrics import confusion, expected_calibration_error, micro_f1, reliability, score, selective_accuracy
 
 CLASSES = 5
 PAIRS = st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(0, CLASSES - 1)), min_size=1, max_size=40)
@@ -97,3 +100,78 @@ def test_an_index_of_no_emotion_is_refused_rather_than_counted_as_anothers(
 ) -> None:
     with pytest.raises(ValueError, match="give 0 to 1"):
         score(np.array(labels), np.array(predictions), 2)
+
+
+@st.composite
+def confident(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, some missing, and probabilities: coarse ones, so that confidences tie and lie on edges of bins."""
+    counts = draw(st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3).filter(any), min_size=1, max_size=30))
+    labels = draw(
+        st.lists(st.integers(-1, 2), min_size=len(counts), max_size=len(counts)).filter(lambda y: max(y) >= 0)
+    )
+    array = np.array(counts, dtype=float)
+    return np.array(labels), array / array.sum(axis=1, keepdims=True)
+
+
+def pairs_of(labels: np.ndarray, probabilities: np.ndarray) -> list[tuple[float, bool]]:
+    """Confidence, and whether the prediction is right, of every labelled utterance."""
+    return [
+        (max(p), list(p).index(max(p)) == y)
+        for y, p in zip(labels.tolist(), probabilities.tolist(), strict=True)
+        if y >= 0
+    ]
+
+
+@given(given_=confident(), bins=st.integers(1, 20))
+def test_calibration_error_equals_the_plain_loop(given_: tuple[np.ndarray, np.ndarray], bins: int) -> None:
+    pairs = pairs_of(*given_)
+    edges = np.linspace(0, 1, bins + 1)
+    expected = 0.0
+    for low, high in pairwise(edges):
+        inside = [(c, r) for c, r in pairs if low < c <= high]
+        if inside:
+            confidence, right = (sum(column) / len(inside) for column in zip(*inside, strict=True))
+            expected += len(inside) / len(pairs) * abs(right - confidence)
+    assert expected_calibration_error(*given_, bins) == pytest.approx(100 * expected, abs=1e-9)
+    held = reliability(*given_, bins)
+    assert sum(b.utterances for b in held) == len(pairs)
+    assert [b.confidence for b in held] == sorted(b.confidence for b in held)
+
+
+@given(given_=confident())
+def test_selective_accuracy_equals_the_plain_loop_over_thresholds(given_: tuple[np.ndarray, np.ndarray]) -> None:
+    pairs = pairs_of(*given_)
+    expected = []
+    for threshold in sorted({c for c, _ in pairs}, reverse=True):
+        answered = [r for c, r in pairs if c >= threshold]
+        expected.append((threshold, 100 * len(answered) / len(pairs), 100 * sum(answered) / len(answered)))
+    found = selective_accuracy(*given_)
+    assert np.allclose(np.transpose(found), expected, rtol=0, atol=1e-9)
+    assert found.coverage[-1] == 100
+
+
+@given(given_=confident(), seed=st.integers(0, 1000))
+def test_confidence_does_not_depend_on_the_order_of_utterances(
+    given_: tuple[np.ndarray, np.ndarray], seed: int
+) -> None:
+    labels, probabilities = given_
+    order = np.random.default_rng(seed).permutation(len(labels))
+    assert np.array_equal(
+        selective_accuracy(labels, probabilities), selective_accuracy(labels[order], probabilities[order])
+    )
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(
+        expected_calibration_error(labels[order], probabilities[order]), abs=1e-9
+    )
+
+
+def test_a_confidence_that_rounding_lifts_above_one_is_counted_once() -> None:
+    probabilities = np.array([[1.0000001, 0.0], [1.0, 0.0]], dtype=np.float32)
+    assert expected_calibration_error(np.array([0, 0]), probabilities) == pytest.approx(0, abs=1e-4)
+    assert expected_calibration_error(np.array([1, 1]), probabilities) == pytest.approx(100, abs=1e-4)
+
+
+@pytest.mark.parametrize("measure", [expected_calibration_error, selective_accuracy])
+@pytest.mark.parametrize(("labels", "told"), [([-1, -1], "no labelled utterance"), ([0], "1 labels and .* of 2")])
+def test_confidence_without_labels_is_refused(measure: Callable[..., object], labels: list[int], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        measure(np.array(labels), np.full((2, 2), 0.5))

@@ -22,7 +22,10 @@ def test_every_arm_changes_what_it_names_and_nothing_else() -> None:
     for arm, (recipe, folder) in zip(ARMS, ablation_plans(load_recipe("meld"), Path("out")), strict=True):
         assert folder == Path("out") / arm
         changed = {key for key, value in flat(recipe.model_dump()).items() if flat(whole).get(key) != value}
-        assert changed - {"name"} <= set(ARMS[arm]), arm
+        assert changed - {"name", "description", "published"} <= set(ARMS[arm]), arm
+        # What was published, and what the recipe says of itself, is of the whole.
+        assert (recipe.published is None) == (arm != "sacl")
+        assert (recipe.description == whole["description"]) == (arm == "sacl")
         for key, value in ARMS[arm].items():
             assert flat(recipe.model_dump())[key] == value
 

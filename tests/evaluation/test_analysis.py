@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacl.evaluation.analysis import ConfusedPair, by_length, by_position, by_shift, calibration, confused_pairs
+from sacl.evaluation.analysis import ConfusedPair, by_length, by_position, by_shift, confused_pairs
 from sacl.metrics import score
 
 
@@ -83,30 +83,3 @@ def test_lengths_that_do_not_fit_are_refused():
         by_length(labels, labels, 1, [4])
     with pytest.raises(ValueError, match="2 speakers"):
         by_shift(labels, labels, 1, [3], ["a", "b"])
-
-
-@given(st.integers(1, 60), st.integers(2, 5), st.integers(0, 1000))
-def test_calibration_equals_the_plain_loop(n, classes, seed):
-    draw = np.random.default_rng(seed)
-    probabilities = draw.dirichlet(np.ones(classes), n)
-    labels = draw.integers(0, classes, n)
-    expected = 0.0
-    for b in range(15):
-        inside = [i for i in range(n) if b / 15 < probabilities[i].max() <= (b + 1) / 15]
-        if inside:
-            confidence = np.mean([probabilities[i].max() for i in inside])
-            right = np.mean([probabilities[i].argmax() == labels[i] for i in inside])
-            expected += len(inside) / n * abs(right - confidence)
-    found = calibration(labels, probabilities)
-    assert found.ece == pytest.approx(100 * expected)
-    assert sum(b.utterances for b in found.bins) == n
-    assert all(b.low < b.confidence / 100 <= b.high + 1e-9 for b in found.bins)
-
-
-def test_certainty_that_is_right_is_calibrated_and_certainty_that_is_wrong_is_not():
-    probabilities = np.array([[1.0, 0.0], [1.0000001, 0.0]], dtype=np.float32)
-    assert calibration(np.array([0, 0]), probabilities).ece == pytest.approx(0, abs=1e-4)
-    assert calibration(np.array([1, 1]), probabilities).ece == pytest.approx(100, abs=1e-4)
-    assert calibration(np.array([0, -100]), probabilities).bins[0].utterances == 1
-    with pytest.raises(ValueError, match="no labelled"):
-        calibration(np.array([-100, -100]), probabilities)

@@ -19,7 +19,7 @@ from sacl.training.trained import TrainedModel
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run on conversations that are given as vectors, so that no encoder is needed."""
-    data, generator = tmp_path_factory.mktemp("vectors"), np.random.default_rng(0)
+    data, generator = tmp_path_factory.mktemp("vectors-of-a-trained-run"), np.random.default_rng(0)
     for split, count in (("train", 6), ("valid", 3), ("test", 5)):
         with (data / f"{split}.jsonl").open("w", encoding="utf-8") as file:
             for c in range(count):
@@ -78,7 +78,7 @@ def test_the_page_of_a_trained_run_has_every_figure(trained):
 
 def test_data_that_have_changed_since_are_not_shown(trained):
     run = read_run(trained)
-    test = next(iter((trained.parent.parent).glob("vectors*"))) / "test.jsonl"
+    test = next(iter((trained.parent.parent).glob("vectors-of-a-trained-run*"))) / "test.jsonl"
     before = test.read_text(encoding="utf-8")
     test.write_text(before.replace("glad", "x").replace("calm", "glad").replace('"x"', '"calm"'), encoding="utf-8")
     try:

@@ -46,9 +46,17 @@ def train(
 
     Recipes that come with the package: emorynlp, iemocap, meld, each with a -released twin; iemocap-4, mosei; sample.
     """
+    from sacl.experiment.recipe import retuned
+
     monitor = ["training.monitor_test=true"] if monitor_test else []
     loaded = resolved(recipe, seeds, [*(settings or []), *monitor], model)
     folder = out or Path("runs") / loaded.name
+    other = None if features is not None else retuned(loaded, loaded.features.encoder)
+    if other is not None:
+        show.console(stderr=True).print(
+            f"sacl: {loaded.name} has settings tuned for other features than {loaded.features.encoder}'s; for these "
+            f"there is the recipe {other}"
+        )
     results = _study(loaded, folder, data=data, features=features, cache=cache, resume=resume, jobs=jobs)
     _show_results(loaded, results, folder, json)
     if not json:

@@ -1,4 +1,4 @@
-"""Where a model errs: confused pairs, length and position, emotion shift, calibration."""
+"""Where a model errs: confused pairs, length and position, emotion shift."""
 
 from __future__ import annotations
 
@@ -38,23 +38,6 @@ class Group(NamedTuple):
     name: str
     utterances: int
     scores: Scores
-
-
-class CalibrationBin(NamedTuple):
-    """Utterances whose highest probability lies above `low` and not above `high`; both means in percent."""
-
-    low: float
-    high: float
-    utterances: int
-    confidence: float
-    accuracy: float
-
-
-class Calibration(NamedTuple):
-    """Expected calibration error in percent, and the bins that hold an utterance."""
-
-    ece: float
-    bins: tuple[CalibrationBin, ...]
 
 
 def confused_pairs(
@@ -127,31 +110,6 @@ def by_shift(
             last[key] = label
     names = ("shift", "no shift", "speaker's first")
     return _groups(labels, predictions, classes, [(name, kinds == kind) for kind, name in enumerate(names)])
-
-
-def calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> Calibration:
-    """Expected calibration error: |accuracy - confidence|, averaged over bins by their utterances (Guo et al. 2017).
-
-    Args:
-        labels: shape (utterances,); a negative label is left out.
-        probabilities: shape (utterances, emotions); the highest is the confidence.
-        bins: of equal width between 0 and 1.
-    """
-    known = labels >= 0
-    if not known.any():
-        raise ValueError("there is no labelled utterance: give at least one")
-    confidence = probabilities[known].max(axis=1)
-    right = probabilities[known].argmax(axis=1) == labels[known]
-    edges = np.linspace(0, 1, bins + 1)
-    # A probability of 1 may be rounded above it.
-    which = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    held = []
-    for b in np.unique(which):
-        inside = which == b
-        means = 100.0 * float(confidence[inside].mean()), 100.0 * float(right[inside].mean())
-        held.append(CalibrationBin(float(edges[b]), float(edges[b + 1]), int(inside.sum()), *means))
-    error = sum(b.utterances * abs(b.accuracy - b.confidence) for b in held) / len(right)
-    return Calibration(error, tuple(held))
 
 
 def _binned(labels: np.ndarray, predictions: np.ndarray, classes: int, values: np.ndarray) -> list[Group]:

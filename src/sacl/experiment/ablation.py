@@ -66,5 +66,7 @@ def ablation_plans(recipe: Recipe, folder: Path, arms: Sequence[str] | None = No
     plans = []
     for name in names:
         content = with_settings(recipe.model_dump(), ARMS[name] | {"name": f"{recipe.name}-{name.replace('_', '-')}"})
+        if ARMS[name]:  # what the recipe says of itself, and what was published of it, is not this arm's
+            content |= {"published": None, "description": f"{name.replace('_', ' ')}, an arm of {recipe.name}"}
         plans.append((parse_recipe(content, f"arm {name}"), folder / name))
     return plans

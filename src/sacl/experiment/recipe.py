@@ -145,6 +145,12 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def retuned(recipe: Recipe, encoder: str) -> str | None:
+    """The name of the recipe with settings tuned for an encoder's features, if there is one: `meld-minilm`."""
+    name = f"{recipe.name}-{encoder}"
+    return name if name in recipe_names() else None
+
+
 def parse_value(text: str, where: str) -> Any:
     """One value in YAML, read as in a recipe: `1e-4` is a number, `no` a word."""
     return _parse(text, where)

@@ -1,4 +1,4 @@
-"""One seed of a recipe: train, select on validation, then score the test split once."""
+"""One seed of a recipe: train, select and calibrate on validation, then score the test split once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sacl.experiment.recipe import Recipe
 from sacl.model.batch import ConversationItem
 from sacl.model.build import build_model
 from sacl.textfile import written_aside
+from sacl.training.calibration import calibration_errors, fit_temperature
 from sacl.training.fit import Fit, class_weights
 from sacl.training.loop import Evaluation, evaluate, make_batches
 from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, make_items
@@ -62,8 +64,10 @@ def run_seed(
         ) from error
     remove_unfinished(folder)
     started = time.monotonic()
-    with reproducible(recipe.training.threads):
+    with reproducible(torch_threads(recipe)):
         trained, history = _train(recipe, seed, folder, data, on_epoch)
+        valid = score_split(trained, recipe, data, "valid")
+        trained = replace(trained, temperature=fit_temperature(valid.log_probabilities, valid.labels))
         trained.save(folder / MODEL_FILE)
         test = score_split(trained, recipe, data, "test") if score_test else None
     if test is not None:
@@ -78,12 +82,23 @@ def run_seed(
         "labels": list(data.corpus.labels),
         "valid": trained.about["valid"],
         "test": None if test is None else {"loss": test.loss, **test.scores.to_dict()},
+        "calibration": {
+            "temperature": trained.temperature,
+            "valid": _calibration(trained, valid),
+            "test": None if test is None else _calibration(trained, test),
+        },
         "data": data.identity(),
     }
     # Last, so that a result's existence means that the seed is complete.
     write_aside(folder / RESULT_FILE, json.dumps(result, indent=1))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
+
+
+def torch_threads(recipe: Recipe) -> int:
+    """Threads for PyTorch's own operations: the Dual-LSTM uses two of a run's for its LSTMs, side by side."""
+    threads = recipe.training.threads
+    return max(1, threads // 2) if recipe.model.kind == "dual_lstm" else threads
 
 
 @contextmanager
@@ -161,6 +176,10 @@ def score_split(trained: TrainedModel, recipe: Recipe, data: RunData, split: str
         weights = class_weights(recipe.objective, trained.labels, trained.items(*data.split("train")), dtype)
     batches = make_batches(_as(items, dtype), range(len(items)), recipe.training.batch_size, recipe.model)
     return evaluate(trained.model, batches, recipe.objective, weights)
+
+
+def _calibration(trained: TrainedModel, scored: Evaluation) -> dict[str, float]:
+    return calibration_errors(scored.log_probabilities, scored.labels, trained.temperature)
 
 
 def _as(items: list[ConversationItem], dtype: torch.dtype) -> list[ConversationItem]:

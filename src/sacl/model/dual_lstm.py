@@ -49,7 +49,9 @@ class PackedLSTM(nn.LSTM):
             if layer:
                 packed = packed * self._packed_masks(len(flat), width, sequences, packed, generator)
             if packed.is_cpu:
-                packed = LSTMLayer.apply(packed, sequences.reverse, sequences.batch_sizes.tolist(), *self._layer(layer))
+                packed = LSTMLayer.apply(  # type: ignore[no-untyped-call]
+                    packed, sequences.reverse, sequences.batch_sizes.tolist(), *self._layer(layer)
+                )
             else:
                 packed = self._by_pytorch(packed, sequences, layer)
         return sequences.scatter(packed, len(flat))

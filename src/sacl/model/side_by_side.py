@@ -27,7 +27,9 @@ def side_by_side(networks: tuple[Network, Network], flat: Tensor, modules: tuple
     parameters = [[p for p in module.parameters() if p.requires_grad] for module in modules]
     # Inside the function autograd is off, whatever it is out here.
     recorded = torch.is_grad_enabled()
-    result: Tensor = _SideBySide.apply(networks, recorded, len(parameters[0]), flat, *parameters[0], *parameters[1])
+    result: Tensor = _SideBySide.apply(  # type: ignore[no-untyped-call]
+        networks, recorded, len(parameters[0]), flat, *parameters[0], *parameters[1]
+    )
     return result
 
 
@@ -62,8 +64,9 @@ class _SideBySide(torch.autograd.Function):
             return [next(found) if x.requires_grad else None for x in inputs]
 
         parts = grad.split([output.shape[1] for output, _ in ctx.graphs], dim=1)
-        later = _thread().submit(gradients, *ctx.graphs[1], parts[1])
-        first, *of_first = gradients(*ctx.graphs[0], parts[0])
+        (output, inputs), (later_output, later_inputs) = ctx.graphs
+        later = _thread().submit(gradients, later_output, later_inputs, parts[1])
+        first, *of_first = gradients(output, inputs, parts[0])
         second, *of_second = later.result()
         d_flat = None if first is None or second is None else first + second
         return (None, None, None, d_flat, *of_first, *of_second)

@@ -1,4 +1,4 @@
-"""The sections of a report on where a model errs: confused pairs, length and position, shift, calibration, clusters."""
+"""The sections of a report on where a model errs: confused pairs, length and position, shift, clusters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sacl.conversation import Conversation
-from sacl.evaluation.analysis import ConfusedPair, Group, by_length, by_position, by_shift, calibration, confused_pairs
+from sacl.evaluation.analysis import ConfusedPair, Group, by_length, by_position, by_shift, confused_pairs
 from sacl.evaluation.clustering import agreement, separation, tsne
 from sacl.report import figures
 from sacl.report.document import Drawing, Example, Part, Section
@@ -83,22 +83,6 @@ def group_section(run: Run, name: str, conversations: Sequence[Conversation] | N
             )
         )
     return Section(f"{name}-groups", "Length, position, shift", parts)
-
-
-def calibration_section(run: Run, name: str) -> Section:
-    """Reliability of the confidences, and the expected calibration error."""
-    errors = np.array([calibration(run.gold, s.probabilities).ece for s in run.seeds])
-    bins = calibration(
-        np.tile(run.gold, len(run.seeds)), np.concatenate([s.probabilities for s in run.seeds]), bins=10
-    ).bins
-    drawn = figures.reliability([b.confidence for b in bins], [b.accuracy for b in bins], [b.utterances for b in bins])
-    spread = f" ± {errors.std(ddof=1):.2f} over seeds" if len(errors) > 1 else ""
-    error = f"Expected calibration error {errors.mean():.2f} points{spread} (15 bins)"
-    words = "; ".join(f"{b.confidence:.0f} % confident, {b.accuracy:.0f} % right" for b in bins)
-    caption = f"{error}. A point is a tenth of the scale of confidence, all seeds together."
-    return Section(
-        f"{name}-calibration", "Calibration", [Drawing(f"{name}-reliability", drawn, caption, f"{error}: {words}.")]
-    )
 
 
 def cluster_section(run: Run, name: str, hidden: np.ndarray | None, why_not: str = "") -> Section:

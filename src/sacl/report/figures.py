@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sacl.report.drawing import BLUE, COLUMN, HEAT, INK, MARKERS, ORANGE, PAGE, PALETTE, PAPER, axes, style
+from sacl.report.drawing import BLUE, COLUMN, DASHES, HEAT, INK, MARKERS, ORANGE, PAGE, PALETTE, PAPER, axes, style
 
 FEW = 30
 """Utterances below which a group's figure says little."""
@@ -43,7 +43,7 @@ def learning_curves(
             epochs = [h["epoch"] for h in history]
             first = seed == seeds[0]
             for ax, key, color, dash, name in (
-                (losses, "train_loss", INK, (0, (3, 1.5)), "train"),
+                (losses, "train_loss", INK, DASHES, "train"),
                 (losses, "valid_loss", BLUE, "-", "validation"),
                 (scores, "valid_weighted_f1", BLUE, "-", "validation"),
             ):
@@ -144,30 +144,6 @@ def groups(
             [f"{name.replace(' and more', '+')}\n({count})" for name, count in zip(names, counts, strict=True)]
         )
         ax.grid(axis="y")
-        return figure
-
-
-def reliability(confidence: Sequence[float], accuracy: Sequence[float], counts: Sequence[int]) -> Any:
-    """How often predictions of a confidence are right, percent; the diagonal is perfect calibration."""
-    with style():
-        figure, ax = axes(COLUMN, 2.5)
-        ax.plot([0, 100], [0, 100], color=INK, linestyle=(0, (3, 2)), linewidth=0.8, label="perfect calibration")
-        sizes = 4 + 120 * np.array(counts) / max(max(counts), 1)
-        ax.plot(confidence, accuracy, color=BLUE, linewidth=0.8)
-        ax.scatter(
-            confidence,
-            accuracy,
-            s=sizes,
-            color=BLUE,
-            edgecolor=PAPER,
-            linewidth=0.6,
-            zorder=3,
-            clip_on=False,
-            label="here (area: utterances)",
-        )
-        ax.set(xlabel="mean confidence (percent)", ylabel="right (percent)", xlim=(0, 100), ylim=(0, 100))
-        ax.grid()
-        ax.legend(loc="upper left", markerscale=0.6)
         return figure
 
 

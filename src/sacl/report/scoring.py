@@ -12,10 +12,9 @@ import yaml
 
 from sacl.conversation import Corpus
 from sacl.errors import DataError, place
-from sacl.evaluation.analysis import calibration
 from sacl.evaluation.significance import Interval, bootstrap_interval
 from sacl.experiment.recipe import Recipe, load_recipe, recipe_names
-from sacl.metrics import Scores, micro_f1
+from sacl.metrics import Scores, expected_calibration_error, micro_f1
 from sacl.metrics import score as scores_of
 from sacl.report.compare import DRAWS, RESAMPLES
 from sacl.report.predictions import Key, Placed, position, read_predictions
@@ -117,7 +116,7 @@ def score_predictions(
         corpus.labels.names,
         scores_of(gold, predicted, classes),
         dict(bootstrap_interval(gold, predicted, numbers, classes, generator=generator, resamples=RESAMPLES)),
-        calibration(gold, np.stack(rows)).ece if len(rows) == len(keys) else None,
+        expected_calibration_error(gold, np.stack(rows)) if len(rows) == len(keys) else None,
         micro_f1(gold, predicted, [corpus.labels.index(NO_EMOTION)]) if NO_EMOTION in corpus.labels.names else None,
         () if mapping is None else tuple(name for name in corpus.labels if name not in mapping.values()),
         _recipe(corpus) if split == "test" else None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sacl.experiment.recipe import Figures, Recipe
+from sacl.experiment.recipe import Figures, Recipe, retuned
 
 MEASURES = {"accuracy": "accuracy", "weighted_f1": "W-F1", "macro_f1": "macro-F1"}
 
@@ -57,6 +57,9 @@ def seed_table(recipe: Recipe, results: Sequence[dict[str, Any]], encoder: str, 
     corpus = results[0]["data"]["corpus"]
     columns = [corpus, *MEASURES.values(), "valid W-F1", "epoch"]
     title = f"{corpus}, recipe {recipe.name}: {split} split, percent"
+    other = retuned(recipe, str(results[0]["data"]["source"].get("name")))
+    if other is not None:
+        notes = [*notes, f"The settings of {recipe.name} were tuned for other features; those of {other}, for these."]
     return Table(title, columns, rows, [f"Features here: {encoder}.", *notes])
 
 

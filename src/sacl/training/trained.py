@@ -16,6 +16,7 @@ from sacl.errors import FeatureError, ModelError, RecipeError, place
 from sacl.model.batch import UNLABELLED, ConversationItem, collate
 from sacl.model.build import build_model, is_own
 from sacl.settings import FeatureSettings, ModelSettings
+from sacl.training.calibration import tempered
 from sacl.training.checkpoint import load, save
 
 MODEL_FILE = "model.safetensors"
@@ -53,6 +54,7 @@ class TrainedModel:
         encoder: identity of the encoder (`Encoder.identity`), or None where vectors were given.
         standardisation: applied to features before the model reads them, or None.
         about: where it comes from: recipe, seed, corpus, epoch, validation figures.
+        temperature: what `calibrated` divides by, fitted on validation (`fit_temperature`); 1 changes nothing.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class TrainedModel:
     encoder: Mapping[str, Any] | None
     standardisation: Standardisation | None
     about: Mapping[str, Any]
+    temperature: float = 1.0
 
     def items(self, conversations: Sequence[Conversation], vectors: Sequence[np.ndarray]) -> list[ConversationItem]:
         """Conversations with their vectors, one (utterances, features) array each -> what the model reads.
@@ -75,7 +78,7 @@ class TrainedModel:
 
     @torch.inference_mode()
     def log_probabilities(self, items: Sequence[ConversationItem], utterances: int = 4096) -> list[np.ndarray]:
-        """One (utterances, emotions) array a conversation.
+        """One (utterances, emotions) array a conversation, as the network gives them; see `calibrated`.
 
         Args:
             items: any number of conversations; with released padding all of them share one batch.
@@ -97,6 +100,14 @@ class TrainedModel:
                 results[i] = scores[start:end]
         return results
 
+    def calibrated(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """Log-probabilities at the fitted temperature, in double precision; the most probable emotion stays.
+
+        Args:
+            log_probabilities: shape (..., emotions), as `log_probabilities` gives them for a conversation.
+        """
+        return tempered(log_probabilities, self.temperature)
+
     def save(self, path: Path) -> None:
         """Writes one safetensors file that holds everything.
 
@@ -114,6 +125,7 @@ class TrainedModel:
             "features": self.features.model_dump(),
             "encoder": None if self.encoder is None else dict(self.encoder),
             "about": dict(self.about),
+            "temperature": self.temperature,
         }
         save(path, "model", tensors, content)
 
@@ -166,6 +178,7 @@ class TrainedModel:
             content["encoder"],
             standardisation,
             content["about"],
+            content.get("temperature", 1.0),  # older files have none
         )
 
 
