@@ -10,14 +10,22 @@ import typer
 from sacl.cli import show
 from sacl.cli.data import Cache, DataFolder, Json
 
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN ...", help="Run directories; the first is the reference.")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN ...", help="Run directories.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="The one that the others are compared with, or its name; else the first."),
+]
 
 
 def report(
     runs: Runs,
+    reference: Reference = None,
     format: Annotated[str, typer.Option(help="html, md, latex or text.")] = "html",
     out: Annotated[
         Path | None, typer.Option(help="File to write; by default RUN/report.html, and stdout for the other formats.")
+    ] = None,
+    robustness: Annotated[
+        Path | None, typer.Option(help="What `sacl robustness RUN ... --out` wrote: its figure and its tables too.")
     ] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for every figure as PDF and SVG.")] = None,
     tsne: Annotated[
@@ -34,6 +42,7 @@ def report(
     from sacl.experiment.run import write_aside
     from sacl.report import report as reports
     from sacl.report.drawing import need
+    from sacl.report.robustness import read_robustness, require_measured
     from sacl.report.runs import read_run
 
     if format not in ("html", "md", "latex", "text"):
@@ -46,14 +55,23 @@ def report(
                 "several runs have no folder in common", where="sacl report", remedy="Name a file with --out"
             )
         out = runs[0] / "report.html"
-    read = [read_run(run) for run in runs]
+    read = [read_run(run) for run in referred(runs, reference)]
+    measured = None
+    if robustness is not None:
+        measured = read_robustness(robustness)
+        require_measured(measured, read, robustness)
     made = []
     if format == "html" or figures is not None:
         with show.progress() as progress:
-            made = reports.chapters(read, data=data, cache=cache, representations=tsne, progress=progress)
+            made = reports.chapters(
+                read, data=data, cache=cache, representations=tsne, robustness=measured, progress=progress
+            )
     if figures is not None:
         reports.save_figures(made, figures)
-    text = reports.html_report(read, made) if format == "html" else reports.text_report(read, format)  # type: ignore[arg-type]
+    if format == "html":
+        text = reports.html_report(read, made)
+    else:
+        text = reports.text_report(read, format, measured)  # type: ignore[arg-type]
     if out is None:
         print(text, end="")
     else:
@@ -61,13 +79,13 @@ def report(
         print(out)
 
 
-def compare(runs: Runs, json: Json = False) -> None:
-    """Compare runs on the test split: differences to the first, over seeds and over test conversations."""
+def compare(runs: Runs, json: Json = False, reference: Reference = None) -> None:
+    """Compare runs on the test split: differences to the reference, over seeds and over test conversations."""
     from sacl.report import compare as comparing
     from sacl.report.runs import read_run
     from sacl.report.table import Table
 
-    compared = comparing.compare([read_run(run) for run in runs])
+    compared = comparing.compare([read_run(run) for run in referred(runs, reference)])
     if json:
         show.document(comparing.comparison_record(compared))
         return
@@ -78,6 +96,27 @@ def compare(runs: Runs, json: Json = False) -> None:
     )
     show.table(Table(whole.title, figures[0], figures[1:]))
     show.table(Table("differences of W-F1", differences[0], [r for r in differences[1:] if r[1]], whole.notes))
+
+
+def referred(runs: list[Path], reference: str | None) -> list[Path]:
+    """The runs with the reference first.
+
+    Raises:
+        RunError: it is none of them, or is a name that several have.
+    """
+    from sacl.errors import RunError
+
+    if reference is None:
+        return runs
+    found = [run for run in runs if run.resolve() == Path(reference).resolve()]
+    found = found or [run for run in runs if run.resolve().name == reference]
+    if len(found) != 1:
+        raise RunError(
+            f"{reference!r} is {'several' if found else 'none'} of the runs",
+            where="--reference",
+            remedy=f"Name one of {', '.join(map(str, runs))}",
+        )
+    return [*found, *(run for run in runs if run is not found[0])]
 
 
 def score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,13 @@ from sacl.cli.data import Cache, DataFolder, Json
 
 if TYPE_CHECKING:
     from sacl.experiment.data import RunData
-    from sacl.report.table import Table
     from sacl.training.trained import TrainedModel
 
 Progress = Callable[[str, int, int], None]
 PACKED_BATCH = 64
 """Conversations a batch where padding cannot tell: larger ones are no faster."""
+DRAWS = 3
+"""Of noise and of damage; figures are their means."""
 
 
 class Attack(StrEnum):
@@ -44,7 +45,10 @@ def robustness(
     data: DataFolder = None,
     cache: Cache = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the code of a model of your own kind.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the figures into a JSON file too.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write what was measured into a JSON file too, for `sacl report --robustness`.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw it too: a .pdf, .svg or .png.")] = None,
     json: Json = False,
 ) -> None:
     """W-F1 of trained models against the strength of white-box attacks, and of damage to the conversations.
@@ -52,70 +56,65 @@ def robustness(
     Attacks on the weights and on the inputs follow the true labels' loss; noise of the same length stands beside them.
     Damage: speakers lost, earlier turns missing, turns shuffled, typing errors (the texts are encoded again).
     """
-    from sacl.errors import RunError
     from sacl.evaluation.robustness import ATTACKS
     from sacl.experiment.evaluate import load_seed
     from sacl.experiment.run import write_aside
     from sacl.experiment.study import open_study
+    from sacl.report import robustness as reports
+    from sacl.report.runs import short_names
 
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise RunError(
-            "it is no file that can be written", where=str(out), remedy="Name a file in a folder that exists"
-        )
+    _require_writable(out, figure)
     chosen = list(dict.fromkeys(runs))
     recipes = {run: open_study(run)[0] for run in chosen}
-    wanted = {run: _seeds(seeds, recipes[run].seeds, run) for run in chosen}
-    document: dict[str, Any] = {"split": split, "steps": steps, "axes": ATTACKS, "runs": [], "records": [], "notes": []}
+    wanted = {run: _seeds(seeds, recipes[run].seeds, run, trust_code) for run in chosen}
+    document: dict[str, Any] = {"split": split, "steps": steps, "draws": DRAWS, "axes": ATTACKS}
+    document |= {"runs": [], "records": [], "notes": []}
     with show.progress() as progress:
-        for run in chosen:
-            about: dict[str, Any] = {
-                "run": str(run),
-                "recipe": recipes[run].name,
-                "seeds": wanted[run],
-                "weight_lengths": [],
-            }
+        for run, name in zip(chosen, short_names(chosen), strict=True):
+            about: dict[str, Any] = {"run": str(run), "name": name, "recipe": recipes[run].name}
+            about |= {"seeds": wanted[run], "weight_lengths": []}
             for seed in wanted[run]:
-                told = partial(_told, progress, f"{run.name}, seed {seed}")
+                told = partial(_told, progress, f"{name}, seed {seed}")
                 trained, given = load_seed(run, seed, data=data, cache=cache, trust_code=trust_code, progress=told)
                 records, lengths, notes = _attacked(trained, given, recipes[run], split, attack, steps, cache, told)
                 document["records"] += [{"run": str(run), "seed": seed, **record} for record in records]
+                about["corpus"] = given.corpus.name
                 about["weight_lengths"].append(lengths)
                 document["notes"] += [f"{run}: {note}" for note in notes if f"{run}: {note}" not in document["notes"]]
             document["runs"].append(about)
     if out is not None:
         write_aside(out, json_.dumps(document, indent=1))
+    measured = reports.Measured.model_validate(document)
+    if figure is not None:
+        from sacl.report.drawing import save
+        from sacl.report.robustness_section import robustness_figure
+
+        save(robustness_figure(measured), figure)
     if json:
         show.document(document)
         return
-    for table in tables(document):
+    for table in reports.robustness_tables(measured):
         show.table(table)
 
 
-def tables(document: dict[str, Any]) -> Iterator[Table]:
-    """One table an attack: a row a run, noise under the attack, a column a strength; means over seeds."""
-    from sacl.report.table import Table
+def _require_writable(out: Path | None, figure: Path | None) -> None:
+    """What cannot be written is to be told before the work, not after it."""
+    from sacl.errors import RunError
+    from sacl.report.drawing import SUFFIXES, need
 
-    figures: dict[tuple[str, str, float], list[float]] = {}
-    for r in document["records"]:
-        figures.setdefault((r["run"], r["attack"], r["strength"]), []).append(r["weighted_f1"])
-    for attack, axis in document["axes"].items():
-        strengths = list(dict.fromkeys(strength for _, a, strength in figures if a == attack))
-        if attack == "none" or attack.endswith("-noise") or not strengths:
-            continue
-        rows = []
-        for about in document["runs"]:
-            clean = _mean(figures[about["run"], "none", 0])
-            for kind in (attack, f"{attack}-noise"):
-                cells = [_mean(figures.get((about["run"], kind, strength), [])) for strength in strengths]
-                if any(cells):
-                    name = f"{Path(about['run']).name}, noise" if kind != attack else Path(about["run"]).name
-                    rows.append([name, clean, *cells])
-        title = f"{attack}: W-F1 on the {document['split']} split, percent, by {axis}"
-        seeds = [f"{Path(a['run']).name} {len(a['seeds'])}" for a in document["runs"]]
-        notes = [f"Means over seeds: {', '.join(seeds)}."]
-        yield Table(title, ["run", "clean", *(f"{strength:g}" for strength in strengths)], rows, notes)
-    if document["notes"]:
-        yield Table("not done", ["why"], [[note] for note in document["notes"]])
+    for path in (out, figure):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise RunError(
+                "it is no file that can be written", where=str(path), remedy="Name a file in a folder that exists"
+            )
+    if figure is not None:
+        if figure.suffix not in SUFFIXES:
+            raise RunError(
+                f"a figure is no {figure.suffix or 'file without suffix'}",
+                where=str(figure),
+                remedy=f"Name a file that ends in {' or '.join(SUFFIXES)}",
+            )
+        need("matplotlib", where="sacl robustness --figure")
 
 
 def _attacked(
@@ -130,24 +129,24 @@ def _attacked(
 ) -> tuple[list[dict[str, Any]], dict[str, float], list[str]]:
     """Records of one model, the lengths of the tensors under attack, and what could not be done."""
     from sacl.evaluation import robustness as r
-    from sacl.experiment.run import reproducible
+    from sacl.experiment.run import reproducible, torch_threads
 
     size = recipe.training.batch_size if trained.settings.padding == "released" else PACKED_BATCH
     conversations, vectors = given.split(split)
     items = trained.items(conversations, vectors)
     batched = r.batching(trained.model, trained.settings, size)
     batches, lengths, notes = batched(items), r.weight_lengths(trained.model), []
-    with reproducible(recipe.training.threads):
+    with reproducible(torch_threads(recipe)):
         records = [r.measure(trained.model, batches)]
         if attack in (Attack.weights, Attack.all):
             if lengths:
-                records += r.attack_weights(trained.model, batches, steps=steps, progress=progress)
+                records += r.attack_weights(trained.model, batches, steps=steps, draws=DRAWS, progress=progress)
             else:
                 notes.append("its model names no weights to attack")
         if attack in (Attack.inputs, Attack.all):
-            records += r.attack_inputs(trained.model, batches, steps=steps, progress=progress)
+            records += r.attack_inputs(trained.model, batches, steps=steps, draws=DRAWS, progress=progress)
         if attack in (Attack.corruptions, Attack.all):
-            records += r.corrupt(trained.model, items, batched, progress=progress)
+            records += r.corrupt(trained.model, items, batched, draws=DRAWS, progress=progress)
             if trained.encoder is None or any(u.text is None for c in conversations for u in c.utterances):
                 notes.append("typing errors need texts and their encoder, and it was trained on given vectors")
             else:
@@ -176,12 +175,13 @@ def _mistyped(
     return records
 
 
-def _seeds(text: str | None, trained: list[int], run: Path) -> list[int]:
-    """The seeds asked for, each of them complete: what is missing is to be told before the work, not after it."""
+def _seeds(text: str | None, trained: list[int], run: Path, trust_code: bool) -> list[int]:
+    """The seeds asked for, each complete and its model whole: what is not is told before hours of work, not after."""
     from sacl.cli.train import parsed_seeds
     from sacl.errors import RunError
     from sacl.experiment.run import read_result
     from sacl.experiment.study import seed_folder
+    from sacl.training.trained import TrainedModel
 
     wanted = trained if text is None else parsed_seeds(text)
     absent = [seed for seed in wanted if seed not in trained]
@@ -191,12 +191,9 @@ def _seeds(text: str | None, trained: list[int], run: Path) -> list[int]:
         )
     for seed in wanted:
         read_result(seed_folder(run, seed))
+        TrainedModel.load(seed_folder(run, seed), trust_code=trust_code)
     return wanted
 
 
 def _told(progress: Progress, who: str, what: str, done: int, total: int) -> None:
     progress(f"{who}: {what}", done, total)
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.2f}" if values else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from sacl.errors import RunError
 from sacl.evaluation.significance import Difference, Interval, bootstrap_difference, bootstrap_interval, holm, paired_t
-from sacl.report.runs import Run
+from sacl.report.runs import Run, short_names
 from sacl.report.table import MEASURES, Table, encoder_name, published_rows
 
 RESAMPLES, DRAWS = 2000, 0
@@ -50,7 +49,9 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
     if len(runs) < 2:
         raise RunError("there is one run only", where="sacl compare", remedy="Name at least two")
     reference, *others = runs
-    names = _names(runs)
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise RunError("a run is named twice", where="sacl compare", remedy="Name every run once")
+    names = short_names([run.folder for run in runs])
     aligned = [aligned_predictions(reference, run) for run in runs]
     differences = [
         bootstrap_difference(
@@ -85,13 +86,15 @@ def comparison_table(compared: Sequence[Comparison]) -> Table:
             row += [f"{p_text(c.t_p)} ({c.seeds})" if c.t_p is not None else ""]
         rows.append(row)
     columns = ["run", "seeds", "accuracy", "W-F1", "deviation", "macro-F1"]
-    columns += ["difference", "95 % interval", "p (conversations)", "p (seeds)"]
+    columns += ["difference", "95 % interval", "p (bootstrap)", "p (paired t)"]
     conversations = len(set(compared[0].run.conversations))
+    comparisons = f"{len(compared) - 1} comparison{'s' * (len(compared) > 2)}"
     notes = [
         "Test split, percent; mean over seeds, and deviation of the W-F1 over seeds. "
         f"Differences are in points of W-F1 against {compared[0].name}.",
-        f"Interval and first p: bootstrap over {conversations} test conversations, {RESAMPLES} resamples. "
-        "Second p: paired t test over common seeds (their number). Both are Holm-corrected for the number of runs.",
+        f"Interval and first p: bootstrap over {conversations} test conversations, {RESAMPLES} resamples. Second p: "
+        f"paired t test over common seeds (their number). Both p are Holm-corrected for {comparisons}; intervals are "
+        "not corrected.",
     ]
     encoders = {encoder_name(c.run.record["data"]["source"]) for c in compared}
     for encoder in sorted(encoders):
@@ -176,14 +179,3 @@ def _published(compared: Sequence[Comparison]) -> list[tuple[list[str], list[str
     """Published rows of the runs' recipes, each source once."""
     recipes = {c.run.recipe.published.source: c.run.recipe for c in compared if c.run.recipe.published is not None}
     return [(row, notes) for recipe in recipes.values() for rows, notes in [published_rows(recipe)] for row in rows]
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """The shortest ends of the folders' paths that tell them apart."""
-    paths = [run.folder.resolve().parts for run in runs]
-    if len(set(paths)) < len(paths):
-        raise RunError("a run is named twice", where="sacl compare", remedy="Name every run once")
-    length = 1
-    while len({path[-length:] for path in paths}) < len(paths):
-        length += 1
-    return [os.path.join(*path[-length:]) for path in paths]  # noqa: PTH118  (a name, not a path to open)

@@ -31,7 +31,10 @@ _VARIABLES = {
     ORANGE: "var(--orange)",
 }
 _VARIABLES |= {color: f"var(--hue-{i})" for i, color in enumerate(PALETTE)}
-MARKERS = "osD^vP*XpdH"
+MARKERS = "os^DvP*XpdH"
+DASHES = (0, (3, 1.5))
+SUFFIXES = (".pdf", ".svg", ".png")
+"""Of the files that a figure is written to."""
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that text is measured alike everywhere
     "font.size": 8,
@@ -78,27 +81,27 @@ def style() -> Iterator[None]:
         yield
 
 
-def need(*modules: str) -> None:
+def need(*modules: str, where: str = "sacl report") -> None:
     """Raises the SaclError that tells how to install the extra `report` where one of these is missing."""
     from importlib.util import find_spec
 
     if missing := [m for m in modules if find_spec(m) is None]:
         raise SaclError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed, and this needs it",
-            where="sacl report",
+            where=where,
             remedy="Install it with: pip install 'sacl[report]'",
         )
 
 
-def axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def axes(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
     """A transparent figure, inches, and its axes (an array of them where there are several)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.patch.set_alpha(0)
-    made = figure.subplots(1, columns)
+    figure.patch.set_facecolor("none")
+    made = figure.subplots(rows, columns)
     for one in figure.axes:
-        one.patch.set_alpha(0)
+        one.patch.set_facecolor("none")
     return figure, made
 
 
@@ -124,7 +127,7 @@ def svg(figure: Any, name: str, description: str) -> str:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Writes the figure by its suffix, .pdf or .svg, to the side and then moved; the same bytes every time.
+    """Writes the figure by its suffix, one of `SUFFIXES`, to the side and then moved; the same bytes every time.
 
     Raises:
         SaclError: it cannot be written.
@@ -132,9 +135,11 @@ def save(figure: Any, path: Path) -> None:
     import matplotlib
 
     stream = io.BytesIO()
-    dates = {"CreationDate": None} if path.suffix == ".pdf" else {"Date": None}
+    undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
+    # Pixels need a ground; what is drawn in lines has the page's.
+    ground = {"facecolor": "white", "dpi": 300} if path.suffix == ".png" else {}
     with style(), matplotlib.rc_context({"svg.fonttype": "path"}):  # no page lends its fonts to a file
-        figure.savefig(stream, format=path.suffix[1:], metadata=dates)
+        figure.savefig(stream, format=path.suffix[1:], metadata=undated, **ground)
     aside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

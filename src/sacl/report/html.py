@@ -48,8 +48,9 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
             return macros.drawing({"svg": drawn, "caption": part.caption, "wide": wide})
         if isinstance(part, str):
             return macros.words(part)
-        name = {Headline: "headline", Table: "table", Example: "example"}[type(part)]
-        return getattr(macros, name)(part)
+        if isinstance(part, Table):
+            return macros.table(part, _is_wide(part))
+        return macros.headline(part) if isinstance(part, Headline) else macros.example(part)
 
     parts = [part for chapter in chapters for section in chapter.sections for part in section.parts]
     return environment.get_template("report.html").render(
@@ -61,6 +62,13 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
         version=version("sacl"),
         has_texts=any(isinstance(part, Example) for part in parts),
     )
+
+
+def _is_wide(table: Table) -> bool:
+    """Whether it needs the page's whole width; one of facts has two columns, whose texts are broken."""
+    columns = list(zip(table.columns, *table.rows, strict=True))
+    letters = sum(max(len(word) for word in (*head.split(), *cells)) + 2 for head, *cells in columns)
+    return len(columns) > 5 or (len(columns) > 2 and letters > 56)
 
 
 def _template(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from sacl.report.table import Table
 
@@ -11,6 +12,8 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "\"": "''", "±": r"$\pm$", "−": r"$-$", "–": "--", "…": r"\ldots{}",
 }  # fmt: skip
+WIDE = 6
+"""Columns above which a LaTeX table spans the page, in small type and with broken heads."""
 _MARKDOWN = {sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~"}
 
 
@@ -38,25 +41,26 @@ def latex(table: Table, label: str = "") -> str:
 
     The document needs `\\usepackage{booktabs}`, and a font encoding that has the names' letters.
     """
-    cells = [[_escaped(cell, _LATEX) for cell in row] for row in (table.columns, *table.rows)]
-    head, *rows = [" & ".join(row) + r" \\" for row in cells]
+    wide = len(table.columns) > WIDE
+    float_name = "table*" if wide else "table"
     lines = [
-        r"\begin{table}[t]",
+        rf"\begin{{{float_name}}}[t]",
         r"\centering",
         rf"\caption{{{_escaped(table.title, _LATEX)}}}",
         *([rf"\label{{{label}}}"] if label else []),
+        *([r"\footnotesize\setlength{\tabcolsep}{3pt}"] if wide else []),
         rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         r"\toprule",
-        head,
+        " & ".join(_heads(table.columns, wide)) + r" \\",
         r"\midrule",
-        *rows,
+        *_latex_rows(table.rows),
         r"\bottomrule",
         r"\end{tabular}",
     ]
     if table.notes:
         notes = r" \\ ".join(_escaped(note, _LATEX) for note in table.notes)
         lines += ["", r"\smallskip", rf"\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}"]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return "\n".join([*lines, rf"\end{{{float_name}}}"]) + "\n"
 
 
 def text(table: Table) -> str:
@@ -67,6 +71,26 @@ def text(table: Table) -> str:
     if table.notes:
         lines += ["", *table.notes]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _heads(columns: Sequence[str], wide: bool) -> list[str]:
+    name, *heads = [_escaped(cell, _LATEX) for cell in columns]
+    if not wide:
+        return [name, *heads]
+    broken = (head.replace(" (", r" \\ (") for head in heads)
+    return [name, *(rf"\shortstack[r]{{{head}}}" if r" \\ (" in head else head for head in broken)]
+
+
+def _latex_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """With a rule above the mean and above what was published, and a minus before a number where a hyphen is."""
+    above = ""
+    for name, *numbers in rows:
+        summary = "published" if name.startswith("published") else "mean" if name == "mean" else ""
+        if summary and above and summary != above:
+            yield r"\midrule"
+        above = summary or "row"
+        signed = [re.sub(r"(?<![\w)-])-(?=\d)", "−", number) for number in numbers]
+        yield " & ".join(_escaped(cell, _LATEX) for cell in (name, *signed)) + r" \\"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:

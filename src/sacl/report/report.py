@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -13,6 +14,7 @@ from sacl.report.compare import Comparison, compare, comparison_table
 from sacl.report.document import Drawing, Section
 from sacl.report.drawing import need, save
 from sacl.report.html import Chapter, page
+from sacl.report.robustness import Measured, robustness_tables
 from sacl.report.runs import Run
 from sacl.report.sections import tables
 
@@ -20,14 +22,21 @@ Format = Literal["html", "md", "latex", "text"]
 T = TypeVar("T")
 
 
-def text_report(runs: Sequence[Run], format: Literal["md", "latex", "text"]) -> str:
-    """The tables of every run, those of the comparison first.
+def text_report(runs: Sequence[Run], format: Literal["md", "latex", "text"], robustness: Measured | None = None) -> str:
+    """The tables of every run, those of the comparison first, those of the robustness last.
 
     Raises:
         RunError: several runs that cannot be compared.
     """
-    shown = [comparison_table(compare(runs))] if len(runs) > 1 else []
-    shown += [table for run in runs for table in tables(run)]
+    if len(runs) > 1:
+        compared = compare(runs)
+        # One table follows another without a heading: each says whose it is.
+        named = [replace(table, title=f"{c.name}: {table.title}") for c in compared for table in tables(c.run)]
+        shown = [comparison_table(compared), *named]
+    else:
+        shown = list(tables(runs[0]))
+    if robustness is not None:
+        shown += robustness_tables(robustness, spread=True)
     write = {"md": render.markdown, "latex": render.latex, "text": render.text}[format]
     return "\n".join(write(table) for table in shown)
 
@@ -38,6 +47,7 @@ def chapters(
     data: Path | None = None,
     cache: Path | None = None,
     representations: bool = True,
+    robustness: Measured | None = None,
     progress: Progress | None = None,
 ) -> list[Chapter]:
     """All there is to say of the runs. What cannot be read again is left out, and the report says why.
@@ -46,6 +56,7 @@ def chapters(
         runs: the first is the reference of the comparison.
         data: the data set's folder; by default the one that a run was trained on.
         cache: where encoded texts are kept.
+        robustness: gets a section too, see `sacl.report.robustness.read_robustness`.
         representations: False leaves the t-SNE picture out, which needs the vectors and some seconds.
         progress: told of the encoding, and of the runs.
 
@@ -53,15 +64,19 @@ def chapters(
         RunError: several runs that cannot be compared.
         SaclError: matplotlib or jinja2 is not installed.
     """
+    from sacl.report.robustness_section import robustness_section
     from sacl.report.sections import comparison_section
 
     need("matplotlib", "jinja2")
     compared = compare(runs) if len(runs) > 1 else [Comparison(runs[0], runs[0].recipe.name)]
-    made = [Chapter("Comparison", [comparison_section(compared)])] if len(runs) > 1 else []
+    attacked = [] if robustness is None else [robustness_section(robustness)]
+    made = [Chapter("Comparison", [comparison_section(compared), *attacked])] if len(runs) > 1 else []
     for i, c in enumerate(compared):
         if progress is not None:
             progress("report", i, len(compared))
-        made.append(Chapter(c.name, _sections(c.run, f"run-{i + 1}", data, cache, representations, progress)))
+        *found, provenance = _sections(c.run, f"run-{i + 1}", data, cache, representations, progress)
+        own = attacked if len(runs) == 1 else []
+        made.append(Chapter(c.name, [*found, *own, provenance]))
     if progress is not None:
         progress("report", len(compared), len(compared))
     return made
@@ -93,6 +108,7 @@ def _sections(
 ) -> list[Section]:
     from sacl.report import error_sections as errors
     from sacl.report import sections
+    from sacl.report.calibration import calibration_section
     from sacl.report.sources import conversations_of, representations_of
 
     conversations, no_texts = _if_there(lambda: conversations_of(run, data))
@@ -105,7 +121,7 @@ def _sections(
         sections.learning_section(run, name),
         errors.confusion_section(run, name, conversations, no_texts),
         errors.group_section(run, name, conversations, no_texts),
-        errors.calibration_section(run, name),
+        calibration_section(run, name),
         errors.cluster_section(run, name, hidden, no_vectors),
         sections.provenance_section(run, name),
     ]

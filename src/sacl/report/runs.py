@@ -146,6 +146,19 @@ def read_run(folder: Path) -> Run:
     return Run(folder, recipe, record, first.labels, first.keys, first.gold, seeds)
 
 
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of different folders' paths that tell them apart, to call their runs by.
+
+    >>> short_names([Path("/runs/meld/sacl"), Path("/runs/emorynlp/sacl")])
+    ['meld/sacl', 'emorynlp/sacl']
+    """
+    paths = [folder.resolve().parts for folder in folders]
+    length = 1
+    while len({path[-length:] for path in paths}) < len(set(paths)):
+        length += 1
+    return ["/".join(path[-length:]) for path in paths]
+
+
 def conversation_numbers(keys: Sequence[Key]) -> np.ndarray:
     """Shape (utterances,): number of each utterance's conversation, counted from 0 in order of appearance."""
     numbers: dict[str, int] = {}
