@@ -16,7 +16,7 @@ from hypothesis import given
 
 from sacl.conversation import Conversation, Utterance
 from sacl.errors import DataError, FeatureError
-from sacl.formats import Columns, Format, read_conversations, write_conversations
+from sacl.formats import Format, read_conversations, write_conversations
 
 TWO = [
     Conversation("c1", [Utterance("Ann", "You came!", "joy", time=0.5), Utterance("Bo", "I said, so I came.", id="x")]),
@@ -24,8 +24,8 @@ TWO = [
 ]
 
 
-def read(text: str, format: Format, /, **columns: str) -> list[Conversation]:
-    return list(read_conversations(io.StringIO(text, newline=""), format, Columns(**columns)))
+def read(text: str, format: Format) -> list[Conversation]:
+    return list(read_conversations(io.StringIO(text, newline=""), format))
 
 
 def line(*turns: object, **more: object) -> str:
@@ -159,79 +159,6 @@ def test_reading_does_not_hold_the_file_in_memory(tmp_path: Path, name: str) -> 
     finally:
         tracemalloc.stop()
     assert peak < path.stat().st_size / 4
-
-
-# CSV.
-
-HEADER = "conversation,speaker,text,emotion\n"
-
-
-def test_the_rows_of_a_conversation_are_its_turns() -> None:
-    chats = read(HEADER + 'a,Ann,Hello,joy\na,Bo,"Hi,\nyou",\nb,Ann,Bye,\n', "csv")
-    assert [(c.id, [(u.speaker, u.text, u.emotion) for u in c.utterances]) for c in chats] == [
-        ("a", [("Ann", "Hello", "joy"), ("Bo", "Hi,\nyou", None)]),
-        ("b", [("Ann", "Bye", None)]),
-    ]
-
-
-def test_a_csv_without_a_conversation_column_is_one_conversation() -> None:
-    [chat] = read("text,speaker\nHello,Ann\nHi,Bo\n", "csv")
-    assert (chat.id, [u.speaker for u in chat.utterances]) == ("0", ["Ann", "Bo"])
-
-
-def test_columns_of_any_name_are_read_and_others_ignored() -> None:
-    [chat] = read(
-        "Dialog, Who,Said,Feels,When,Turn,Sentiment\nd1,Ann,Hello,joy,2.5,t7,positive\n",
-        "csv",
-        conversation="Dialog",
-        speaker="Who",
-        text="Said",
-        emotion="Feels",
-        time="When",
-        utterance="Turn",
-    )
-    assert chat == Conversation("d1", [Utterance("Ann", "Hello", "joy", "t7", 2.5)])
-
-
-def test_an_utterance_column_may_bear_the_name_of_another_default() -> None:
-    [chat] = read("Speaker,Utterance\nAnn,Hello\n", "csv", speaker="Speaker", text="Utterance")
-    assert chat.utterances[0].text == "Hello"
-
-
-@pytest.mark.parametrize(
-    ("bad", "found"),
-    [
-        ("speaker,words\nAnn,Hello\n", "line 1: the column 'text' is missing. The file has: 'speaker', 'words'"),
-        ("speaker;text\nAnn;Hello\n", "line 1: the column 'speaker' is missing. The file has: 'speaker;text'"),
-        ("speaker,text,text\nAnn,a,b\n", "line 1: the column 'text' stands twice"),
-        ("speaker,text,Emotion\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'Emotion'"),
-        ("speaker,text,emotions\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'emotions'"),
-        ("speaker,text,conversation_id\nAnn,a,c1\n", "line 1: there is no column 'conversation', but one"),
-        (HEADER + "a,Ann,Hello\n", "line 2: the row has 3 cells, the header 4"),
-        (HEADER + "a,Ann,Hello, you,joy\n", "line 2: the row has 5 cells, the header 4"),
-        (HEADER + "a,Ann,\"one\ntwo\",joy\na,Bo\n", "line 4: the row has 2 cells"),
-        (HEADER + 'a,Ann,"Hello" you,joy\n', "line 2: it is not CSV"),
-        (HEADER + 'a,Ann,Hi,\na,Ann,"Hello,joy\n' + "a,Ann,Hi,\n" * 9, "line 3: it is not CSV"),
-        (HEADER + f"a,Ann,{'x' * 200_000},joy\n", "line 2: it is not CSV .field larger than"),
-        (HEADER + "a,,Hello,joy\n", "line 2, conversation a, utterance 0: it has no speaker"),
-        (HEADER + "a,Ann,Hi,joy\n ,Bo,Hello,joy\n", "line 3: its conversation is empty"),
-        (HEADER + "a,Ann,1,\nb,Ann,2,\na,Ann,3,\n", "line 4, conversation a: .*comes back.*Sort the file"),
-        ("speaker,text,time\nAnn,Hi,noon\n", "line 2, conversation 0: its time is 'noon'"),
-        ("speaker,text,time\nAnn,Hi,nan\n", "line 2, conversation 0, utterance 0: its time is not a finite number"),
-        ("speaker,text,utterance\nAnn,Hi,1\nBo,Hi,1\n", "line 2, conversation 0, utterance 1: its id stands twice"),
-        ("speaker,text\rAnn,Hi\r", "line 1: it is not CSV"),
-    ],
-)  # fmt: skip
-def test_a_row_of_csv_at_fault_is_placed(tmp_path: Path, bad: str, found: str) -> None:
-    (tmp_path / "a.csv").write_bytes(bad.encode())
-    with pytest.raises(DataError, match=f"a.csv, {found}") as caught:
-        list(read_conversations(tmp_path / "a.csv"))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_column_that_was_asked_for_by_name_must_be_there() -> None:
-    with pytest.raises(DataError, match="the column 'feeling' is missing"):
-        read("speaker,text\nAnn,Hello\n", "csv", emotion="feeling")
 
 
 # Speaker: text.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sacl.conversation import Conversation, Utterance
 from sacl.errors import DataError
 from sacl.formats import read_conversations, write_conversations
+from sacl.textfile import numbered_lines
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,27 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
         read_conversations(tmp_path, "jsonl")
 
 
-def test_a_stream_needs_a_format() -> None:
-    with pytest.raises(DataError, match="the text given: its format cannot be told"):
-        read_conversations(io.StringIO("Ann: Hello"))
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_how_far_a_file_is_read_is_told_in_its_own_bytes(tmp_path: Path, name: str) -> None:
+    draw = random.Random(0)
+    text = "".join(f"Ann: {draw.random()} {draw.random()}\n" for _ in range(120_000)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text, 1) if name.endswith("gz") else text)
+    size = (tmp_path / name).stat().st_size
+    told: list[tuple[str, int, int]] = []
+    lines = sum(1 for _ in numbered_lines(tmp_path / name, name, progress=lambda *step: told.append(step)))
+    assert lines == 120_000
+    assert len(told) == len(text) // 2**20 + 1
+    assert {(what, total) for what, _, total in told} == {("read", size)}
+    done = [done for _, done, _ in told]
+    assert done == sorted(done)
+    assert done[-1] == size
+    assert done[0] < size
+
+
+def test_of_a_stream_only_what_was_read_is_told() -> None:
+    told: list[tuple[str, int, int]] = []
+    list(numbered_lines(io.StringIO("Ann: Hello\n"), "-", progress=lambda *step: told.append(step)))
+    assert told == [("read", 11, 0)]
 
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])

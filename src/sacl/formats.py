@@ -1,70 +1,47 @@
-"""Conversations from and to files: JSONL, CSV, and plain `Speaker: text` lines.
+"""Conversations from and to files: JSONL, CSV, plain `Speaker: text` lines; and from chats that others export.
 
-Files are read one conversation at a time, so memory does not grow with them. Every problem is one DataError that names
-file, line, conversation and utterance; a file is written to the side and moved into place when it is complete.
+JSONL, CSV and lines are read one conversation at a time, so memory does not grow with the file; an export is one
+conversation, unless it is divided. Every problem is one DataError that names file, line, conversation and utterance; a
+file is written to the side and moved into place when it is complete.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
 import itertools
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TextIO, get_args
 
 from sacl.conversation import Conversation, Utterance
 from sacl.errors import DataError, place
-from sacl.interchange import assembled, from_object, parsed, utterance
-from sacl.textfile import Line, csv_rows, numbered_lines, require_file, written_aside
+from sacl.exports.captions import read_captions
+from sacl.exports.slack import is_export, read_slack, read_slack_folder
+from sacl.exports.told import Format, told_from
+from sacl.exports.whatsapp import DateOrder, read_whatsapp
+from sacl.interchange import assembled, from_object, parsed, refuse_too_long
+from sacl.rows import DEFAULT_COLUMNS, Columns, read_csv, refuse_loss, write_csv
+from sacl.textfile import SPEAKER, Line, Progress, kind_of, numbered_lines, require_file, written_aside
 
-Format = Literal["jsonl", "csv", "txt"]
+__all__ = ["DEFAULT_COLUMNS", "Columns", "DateOrder", "Format", "Written", "read_conversations", "write_conversations"]
 
-SPEAKER = re.compile(r"\s*(\w[^:,;!?\"]{0,39}?)\s*:(?:\s+(.*))?", re.DOTALL)
-"""Up to 40 characters before a colon that a space or the line's end follows: `12:30` and `https://` are no speakers."""
+Written = Literal["jsonl", "csv", "txt"]
 
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The names of a CSV's columns. `speaker` and `text` must be there, and any that is given another name than here.
-
-    Args:
-        conversation: id of the conversation; a file without this column is one conversation, named `0`.
-        speaker: who speaks.
-        text: what was said.
-        emotion: the label; an empty cell is an unlabelled utterance.
-        utterance: id of the utterance; an empty cell is its position.
-        time: seconds from any fixed moment; an empty cell is none.
-    """
-
-    conversation: str = "conversation"
-    speaker: str = "speaker"
-    text: str = "text"
-    emotion: str = "emotion"
-    utterance: str = "utterance"
-    time: str = "time"
-
-    def required(self) -> list[str]:
-        """The columns that a file must have."""
-        return [
-            getattr(self, field.name)
-            for field in fields(self)
-            if field.name in ("speaker", "text") or getattr(self, field.name) != field.default
-        ]
-
-
-DEFAULT_COLUMNS = Columns()
+LARGEST_EXPORT = 512 * 2**20
+"""Characters. It is held as a whole; a larger file is hardly a chat's."""
 
 
 def read_conversations(
-    source: Path | str | TextIO, format: Format | None = None, columns: Columns = DEFAULT_COLUMNS
+    source: Path | str | TextIO,
+    format: Format | None = None,
+    columns: Columns = DEFAULT_COLUMNS,
+    *,
+    gap: float | None = None,
+    dates: DateOrder | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Conversation]:
     """Conversations of a file or an open text stream, one after another.
-
-    Three formats, told by the suffix (`.gz` may follow it) or by `format`:
 
     - `jsonl`: one conversation a line, as in interchange.from_object; without `id` it is named by its position.
     - `csv`: one utterance a row, under a header; see Columns. The rows of a conversation stand together.
@@ -72,34 +49,82 @@ def read_conversations(
       A speaker is what stands before the first colon, if it starts with a letter or digit, has at most 40
       characters, none of them `,;!?"`, and a space or the line's end follows the colon. Any other line goes on with
       the turn above.
+    - `whatsapp`, `slack`, `vtt`, `srt`: see sacl.exports. Of Slack also a channel's folder, or the whole export's.
 
     Args:
-        source: a path, or an open text stream, which then needs `format`.
-        format: `jsonl`, `csv` or `txt`; by default told from the suffix.
+        source: a path, or an open text stream.
+        format: by default told from the suffix (`.gz` may follow it): .jsonl, .csv, .vtt, .srt. What .txt, .json, a
+            name without suffix or a stream holds is told from how it begins.
         columns: names of the CSV's columns.
+        gap: seconds of silence after which another conversation begins, in an export; by default it is one.
+        dates: the order of day, month and year in WhatsApp's export; by default told from its dates.
+        progress: called as progress("read", bytes read, bytes in all), 0 in all where that is not known.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8, or anything in it is not of the format.
         FeatureError: a vector that is empty or not finite.
 
     >>> import io
-    >>> [c] = read_conversations(io.StringIO("Ann: You came!\\nBo: I said I would."), format="txt")
+    >>> [c] = read_conversations(io.StringIO("Ann: You came!\\nBo: I said I would."))
     >>> c.utterances[1].speaker
     'Bo'
     """
     if isinstance(source, str):
         source = Path(source)
     name = str(source) if isinstance(source, Path) else str(getattr(source, "name", "the text given"))
-    kind = _format(name, format)
+    if gap is not None and not (gap > 0 and math.isfinite(gap)):
+        raise DataError(f"the gap is {gap:g}", where=name, remedy="Give a length of time above 0, or none")
     if isinstance(source, Path):
+        if kind_of(source) == "folder" and (format == "slack" or (format is None and is_export(source))):
+            return _some(read_slack_folder(source, gap), name)
         require_file(source)
-    lines = numbered_lines(source, name)
+    kind = _format(name, format)
+    lines = numbered_lines(source, name, progress=progress)
+    return _some(_read(lines, name, kind, source, columns, gap, dates), name)
+
+
+def _read(
+    lines: Iterator[Line],
+    name: str,
+    kind: Format | None,
+    source: Path | TextIO,
+    columns: Columns,
+    gap: float | None,
+    dates: DateOrder | None,
+) -> Iterator[Conversation]:
+    if kind is None:
+        kind, lines = told_from(lines, name, columns.required())
+    if gap is not None and kind in get_args(Written):
+        found = f"a gap divides chats that are exported with their times, and {kind} says itself what a conversation is"
+        raise DataError(found, where=name, remedy="Leave it out")
     if kind == "csv":
-        return _some(_read_csv(lines, name, columns), name)
-    return _some((_read_jsonl if kind == "jsonl" else _read_txt)(lines, name), name)
+        return read_csv(lines, name, columns)
+    if kind == "jsonl":
+        return _read_jsonl(lines, name)
+    if kind == "txt":
+        return _read_txt(lines, name)
+    lines = _bounded(lines, name)
+    if kind == "whatsapp":
+        return read_whatsapp(lines, name, gap, dates)
+    if kind == "slack":
+        return read_slack(lines, name, gap, source.parent if isinstance(source, Path) else None)
+    return read_captions(lines, name, kind, gap)
 
 
-def write_conversations(conversations: Iterable[Conversation], path: Path | str, format: Format | None = None) -> int:
+def _bounded(lines: Iterator[Line], name: str) -> Iterator[Line]:
+    size = 0
+    for line in lines:
+        size += len(line[1])
+        if size > LARGEST_EXPORT:
+            raise DataError(
+                f"a chat's export is read as a whole, and it is larger than {LARGEST_EXPORT >> 20} MiB",
+                where=name,
+                remedy="Export less at a time, or write it as .jsonl, one conversation a line",
+            )
+        yield line
+
+
+def write_conversations(conversations: Iterable[Conversation], path: Path | str, format: Written | None = None) -> int:
     """Write conversations to a file that `read_conversations` reads back the same, and return how many there were.
 
     JSONL holds everything. CSV holds no vectors. `Speaker: text` lines hold speakers and texts alone: ids are lost,
@@ -110,7 +135,10 @@ def write_conversations(conversations: Iterable[Conversation], path: Path | str,
         FeatureError: a vector that is not finite.
     """
     path = Path(path)
-    write = {"jsonl": _write_jsonl, "csv": _write_csv, "txt": _write_txt}[_format(str(path), format)]
+    kind = format or _suffix(str(path))
+    if kind not in get_args(Written):
+        raise _unknown(str(path), format, Written)
+    write = {"jsonl": _write_jsonl, "csv": write_csv, "txt": _write_txt}[kind]
     count = 0
 
     def readable() -> Iterator[Conversation]:
@@ -126,15 +154,28 @@ def write_conversations(conversations: Iterable[Conversation], path: Path | str,
     return count
 
 
-def _format(name: str, format: str | None) -> str:
-    kind = format or Path(name.removesuffix(".gz")).suffix.lstrip(".").lower()
+def _suffix(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix.lstrip(".").lower()
+
+
+def _format(name: str, format: str | None) -> Format | None:
+    """What was asked for, or what the name says; None where the content has to say it."""
+    suffix = _suffix(name)
+    kind: Any = format or (suffix if suffix in ("jsonl", "csv", "vtt", "srt") else None)
+    if kind is None and suffix in ("", "txt", "json"):
+        return None
     if kind not in get_args(Format):
-        raise DataError(
-            f"the format {format!r} is not known" if format else "its format cannot be told from the name",
-            where=name,
-            remedy=f"Use one of: {', '.join(get_args(Format))}",
-        )
-    return kind
+        raise _unknown(name, format, Format)
+    return kind  # type: ignore[no-any-return]
+
+
+def _unknown(name: str, format: str | None, known: Any) -> DataError:
+    if format is None and _suffix(name) == "zip":
+        remedy = "Unpack it, and give the file or folder within"
+    else:
+        remedy = f"Use one of: {', '.join(get_args(known))}"
+    found = f"the format {format!r} is not known" if format else "its format cannot be told from the name"
+    return DataError(found, where=name, remedy=remedy)
 
 
 def _some(conversations: Iterator[Conversation], name: str) -> Iterator[Conversation]:
@@ -162,81 +203,6 @@ def _write_jsonl(conversations: Iterable[Conversation], out: TextIO) -> None:
         out.write(json.dumps(conversation.to_dict(), ensure_ascii=False) + "\n")
 
 
-# CSV
-
-
-def _read_csv(lines: Iterator[Line], name: str, columns: Columns) -> Iterator[Conversation]:
-    done: set[str] = set()
-    id, begun, turns = "0", 1, list[Utterance]()
-    for n, row in csv_rows(lines, name, columns.required()):
-        if not (turns or done):
-            _refuse_near_misses(row, columns, name)
-        here = row.get(columns.conversation, "0")
-        if turns and here != id:
-            yield assembled(id, turns, place(file=name, line=begun, conversation=id))
-            done.add(id)
-            turns = []
-        where = place(file=name, line=n, conversation=here)
-        if here in done:
-            raise DataError(
-                "the conversation comes back after another one", where=where, remedy="Sort the file by conversation"
-            )
-        if not here.strip():
-            raise DataError("its conversation is empty", where=place(file=name, line=n), remedy="Fill it in")
-        if not turns:
-            id, begun = here, n
-        turns.append(utterance(_cells(row, columns, where), len(turns), where))
-    if turns:
-        yield assembled(id, turns, place(file=name, line=begun, conversation=id))
-
-
-def _refuse_near_misses(header: Iterable[str], columns: Columns, name: str) -> None:
-    """Without its column of labels or ids a file is read all the same, and wrongly if that was only misspelt."""
-    names = [getattr(columns, field.name) for field in fields(columns)]
-    free = {column.lower(): column for column in header if column not in names}
-    for wanted in (columns.emotion, columns.conversation):
-        near = difflib.get_close_matches(wanted.lower(), free, 1, cutoff=0.8)
-        if near and wanted not in header:
-            raise DataError(
-                f"there is no column {wanted!r}, but one {free[near[0]]!r}",
-                where=place(file=name, line=1),
-                remedy="Rename it, or say that it is the one to read",
-            )
-
-
-def _cells(row: Mapping[str, str], columns: Columns, where: str) -> dict[str, Any]:
-    """A row as the object of JSONL; an empty cell is an absent key, but for the text."""
-    names = {"speaker": columns.speaker, "emotion": columns.emotion, "id": columns.utterance, "time": columns.time}
-    turn: dict[str, Any] = {key: row[name] for key, name in names.items() if row.get(name)}
-    turn["text"] = row[columns.text]
-    if "time" in turn:
-        try:
-            turn["time"] = float(turn["time"])
-        except ValueError:
-            raise DataError(
-                f"its time is {turn['time']!r:.40}", where=where, remedy="Give seconds, as a number"
-            ) from None
-    return turn
-
-
-def _write_csv(conversations: Iterable[Conversation], out: TextIO) -> None:
-    writer = csv.writer(out)  # with CRLF ends, so that a lone CR in a text is quoted too
-    writer.writerow(field.default for field in fields(Columns))
-    done: set[str] = set()
-    for conversation in conversations:
-        if conversation.id in done:
-            raise DataError(
-                "another conversation has the same id, which CSV cannot tell apart",
-                where=place(conversation=conversation.id),
-                remedy="Rename it, or write .jsonl",
-            )
-        done.add(conversation.id)
-        for u in conversation.utterances:
-            _refuse_loss(u, ("vector",), "CSV", place(conversation=conversation.id, utterance=u.id))
-            time = "" if u.time is None else repr(u.time)
-            writer.writerow([conversation.id, u.speaker, u.text, u.emotion or "", u.id, time])
-
-
 # Speaker: text
 
 
@@ -246,6 +212,7 @@ def _read_txt(lines: Iterator[Line], name: str) -> Iterator[Conversation]:
     for n, line in itertools.chain(lines, [(0, "")]):
         text = line.strip()
         if text:
+            refuse_too_long(len(turns), place(file=name, line=n, conversation=position))
             begun = begun if turns else n
             _add_turn(turns, text, place(file=name, line=n))
         elif turns:
@@ -262,7 +229,7 @@ def _add_turn(turns: list[tuple[str, str]], line: str, where: str) -> None:
         speaker, said = turns[-1]
         turns[-1] = (speaker, f"{said} {line}".strip())
     else:
-        remedy = "Read it as JSONL (--from jsonl)" if line.lstrip().startswith("{") else "Write it as `Ann: Hello`"
+        remedy = "Write it as `Ann: Hello`; other formats: --from jsonl, csv, whatsapp, slack, vtt, srt"
         raise DataError("the conversation starts without a speaker", where=where, remedy=remedy)
 
 
@@ -271,7 +238,7 @@ def _write_txt(conversations: Iterable[Conversation], out: TextIO) -> None:
         out.write("\n" * (i > 0))
         for u in conversation.utterances:
             where = place(conversation=conversation.id, utterance=u.id)
-            _refuse_loss(u, ("vector", "emotion", "time"), "A file of `Speaker: text` lines", where)
+            refuse_loss(u, ("vector", "emotion", "time"), "A file of `Speaker: text` lines", where)
             line = f"{u.speaker}: {u.text}".rstrip()
             turns: list[tuple[str, str]] = []
             if len(line.splitlines()) == 1 and SPEAKER.fullmatch(line):
@@ -283,9 +250,3 @@ def _write_txt(conversations: Iterable[Conversation], out: TextIO) -> None:
                     remedy='Write .jsonl or .csv, or take line ends out of texts and `:,;!?"` out of speakers',
                 )
             out.write(line + "\n")
-
-
-def _refuse_loss(utterance: Utterance, keys: Sequence[str], kind: str, where: str) -> None:
-    for key in keys:
-        if getattr(utterance, key) is not None:
-            raise DataError(f"{kind} holds no {key}", where=where, remedy="Write .jsonl")

@@ -15,6 +15,9 @@ from sacl.errors import DataError, FeatureError, place
 
 TURN_KEYS = ("speaker", "text", "emotion", "id", "time", "vector")
 
+MOST_TURNS = 250_000
+"""Of one conversation. A model reads it as a whole, at some 11 kB a turn: these take about 3 GB."""
+
 
 def parsed(line: str, where: str) -> Any:
     """JSON as its standard has it: no NaN or Infinity, no key twice in an object."""
@@ -69,11 +72,23 @@ def within(where: str, **parts: object) -> str:
 
 def assembled(id: str, turns: Sequence[Utterance], where: str) -> Conversation:
     """The conversation, whose own errors know neither file nor line."""
+    refuse_too_long(len(turns), where)
     try:
         return Conversation(id, turns)
     except DataError as error:
         inner = error.where.removeprefix(place(conversation=id))
         raise DataError(error.found, where=where + inner, remedy=error.remedy) from None
+
+
+def refuse_too_long(turns: int, where: str) -> None:
+    """Raise a DataError for more turns than a conversation may have; to be asked while they are read, too."""
+    if turns > MOST_TURNS:
+        raise DataError(
+            f"the conversation has more than {MOST_TURNS} turns, and one is read as a whole",
+            where=where,
+            remedy="Divide it: by the conversation column of a CSV, blank lines between `Speaker: text` lines, "
+            "or the silences of a chat's export (--gap 8)",
+        )
 
 
 def utterance(turn: object, position: int, where: str) -> Utterance:

@@ -6,9 +6,10 @@ import csv
 import gzip
 import io
 import os
+import re
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
@@ -16,9 +17,13 @@ from typing import Any, Literal, TextIO, cast
 from sacl.errors import DataError, place
 
 Line = tuple[int, str]
+Progress = Callable[[str, int, int], None]
 
 LONGEST_LINE = 64 * 2**20
 """A longer line is taken for a file of another kind rather than read into memory."""
+
+SPEAKER = re.compile(r"\s*(\w[^:,;!?\"]{0,39}?)\s*:(?:\s+(.*))?", re.DOTALL)
+"""Up to 40 characters before a colon that a space or the line's end follows: `12:30` and `https://` are no speakers."""
 
 
 def kind_of(path: Path) -> Literal["file", "folder", "nothing"]:
@@ -40,7 +45,9 @@ def require_file(path: Path) -> None:
         raise DataError("the file is empty", where=str(path), remedy="Give one with at least one conversation")
 
 
-def numbered_lines(source: Path | TextIO, name: str, errors: str = "strict") -> Iterator[Line]:
+def numbered_lines(
+    source: Path | TextIO, name: str, errors: str = "strict", progress: Progress | None = None
+) -> Iterator[Line]:
     """Lines of a UTF-8 file, gzipped if its name ends in `.gz`, or of an open text stream, numbered from 1.
 
     Line ends are kept. Only a newline ends a line of a file: U+2028 and its like may stand in a text.
@@ -49,15 +56,21 @@ def numbered_lines(source: Path | TextIO, name: str, errors: str = "strict") -> 
         source: where the lines come from.
         name: what errors call it.
         errors: what to do with bytes that are not UTF-8; `surrogateescape` keeps them for a repair.
+        progress: called every MiB as progress("read", bytes read, bytes in all), compressed ones of a gzipped file; of
+            a stream, characters read of 0, since its length is not known.
 
     Raises:
         DataError: it cannot be read, is not UTF-8, or holds NUL characters.
     """
-    n = 0
+    n = read = told = 0
     try:
-        with _opened(source) as stream:
+        with _opened(source) as (stream, position, total):
             while raw := stream.readline(LONGEST_LINE):
                 n += 1
+                read += len(raw)
+                if progress is not None and read - told >= 2**20:
+                    progress("read", read if position is None else position(), total)
+                    told = read
                 line = raw.decode("utf-8", errors) if isinstance(raw, bytes) else raw
                 if isinstance(raw, str):
                     line.encode()  # a stream opened with surrogateescape lets through what is not UTF-8
@@ -68,6 +81,8 @@ def numbered_lines(source: Path | TextIO, name: str, errors: str = "strict") -> 
                         remedy="Check that it is a text file, saved as UTF-8",
                     )
                 yield n, line.removeprefix("\ufeff") if n == 1 else line
+            if progress is not None:
+                progress("read", total or read, total)
     except UnicodeError as error:
         # A text stream decodes ahead of its lines, so only of a file is the place known.
         known = isinstance(source, Path) and isinstance(error, UnicodeDecodeError)
@@ -83,12 +98,18 @@ def numbered_lines(source: Path | TextIO, name: str, errors: str = "strict") -> 
 
 
 @contextmanager
-def _opened(source: Path | TextIO) -> Iterator[Any]:
+def _opened(source: Path | TextIO) -> Iterator[tuple[Any, Callable[[], int] | None, int]]:
+    """The stream; how far its file is read, None where that is what came out of it; and its length, 0 for unknown."""
     if not isinstance(source, Path):
-        yield source
+        yield source, None, 0
         return
-    with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as stream:
-        yield stream
+    with source.open("rb") as raw:
+        total = os.fstat(raw.fileno()).st_size  # 0 of a pipe
+        if source.suffix != ".gz":
+            yield raw, None, total
+            return
+        with gzip.open(raw, "rb") as stream:
+            yield stream, raw.tell if raw.seekable() else None, total
 
 
 def csv_rows(lines: Iterator[Line], name: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json as json_
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -14,88 +16,230 @@ from sacl.cli import show
 from sacl.cli.data import TrustCode
 
 if TYPE_CHECKING:
+    from sacl.conversation import Conversation
     from sacl.recognizer import Recognition
+
+Recognised = tuple["Conversation", "Sequence[Recognition]"]
+FORMATS = ("table", "jsonl", "csv", "json")
 
 
 def predict(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL FILE|-", help="A run directory or model file; then conversations, - for stdin."),
+        typer.Argument(
+            metavar="[MODEL] FILE|-",
+            help="A run's folder or a model file, by default the model that ships; then conversations, - for stdin.",
+        ),
     ],
-    format: Annotated[str | None, typer.Option(help="table, jsonl or csv; by default table for a terminal.")] = None,
-    input_format: Annotated[
-        str | None, typer.Option("--from", help="jsonl, csv or txt; by default by the file's name, txt for stdin.")
+    format: Annotated[
+        str | None, typer.Option(help="table, jsonl or csv; by default by --out, table for a terminal, else jsonl.")
     ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option("--from", help="jsonl, csv, txt, whatsapp, slack, vtt or srt; by default told from the file."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, complete or not at all.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help='Where no emotion is as probable as this (0 to 1), say "uncertain".')
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option(
+            help="Hours of silence after which a new conversation begins; by default a chat is one, and so "
+            "is a file of captions, a thread, and what a channel holds beside its threads."
+        ),
+    ] = None,
+    dates: Annotated[str | None, typer.Option(help="Of WhatsApp, dmy, mdy or ymd; by default told from them.")] = None,
     conversation_column: Annotated[str, typer.Option(help="Of a CSV.")] = "conversation",
     speaker_column: Annotated[str, typer.Option(help="Of a CSV.")] = "speaker",
     text_column: Annotated[str, typer.Option(help="Of a CSV.")] = "text",
     trust_code: TrustCode = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Name the emotion of every utterance in a file of conversations: JSONL, CSV, or lines `Speaker: text`."""
-    from sacl.errors import DataError, ModelError
+    """Name the emotion of every utterance in a file of conversations.
+
+    FILE is JSONL, CSV, lines `Speaker: text`, WhatsApp's or Slack's export (of Slack also the folder), or WebVTT or
+    SRT captions that say who speaks. JSONL and CSV may be larger than memory; a CSV's conversations stand together.
+    """
+    from sacl.errors import DataError
     from sacl.formats import Columns, read_conversations
-    from sacl.textfile import require_file
 
-    if len(arguments) != 2:
-        raise ModelError("a model and a file are wanted", remedy="Write: sacl predict MODEL FILE")
-    if format not in (None, "table", "jsonl", "csv"):
-        raise DataError(f"unknown format {format!r}", where="--format", remedy="Use table, jsonl or csv")
-    columns = Columns(conversation=conversation_column, speaker=speaker_column, text=text_column)
-    source: Any = sys.stdin if arguments[1] == "-" else Path(arguments[1])
-    read_as: Any = input_format or ("txt" if arguments[1] == "-" else None)
-    if isinstance(source, Path):
-        require_file(source)
-    # Not before: PyTorch takes seconds to load.
-    from sacl.recognizer import EmotionRecognizer
+    model, file = _named(arguments)
+    written = "json" if json else format or _by_suffix(out)
+    if written not in (None, *FORMATS):
+        raise DataError(f"unknown format {written!r}", where="--format", remedy="Use table, jsonl or csv")
+    if dates not in (None, "dmy", "mdy", "ymd"):
+        raise DataError(f"unknown order {dates!r}", where="--dates", remedy="Use dmy, mdy or ymd")
+    columns = Columns(conversation=conversation_column, speaker=speaker_column, text=text_column, emotion=None)
+    source: Any = sys.stdin if file == "-" else Path(file)
+    with show.progress() as bars:
+        conversations = read_conversations(
+            source,
+            input_format,  # type: ignore[arg-type]
+            columns,
+            gap=None if gap is None else 3600 * gap,
+            dates=dates,  # type: ignore[arg-type]
+            progress=bars,
+        )
+        if out is not None and file != "-" and out.exists() and out.samefile(source):
+            raise DataError("it is the file that is read", where=f"--out {out}", remedy="Name another one")
+        # Not before: PyTorch takes seconds to load.
+        from sacl.recognizer import EmotionRecognizer
 
-    recognizer = EmotionRecognizer.from_pretrained(arguments[0], trust_code=trust_code)
-    # Two readers of one stream: ids go to the output, conversations to the model.
-    ids: list[str] = []
+        recognizer = EmotionRecognizer.from_pretrained(model, trust_code=trust_code)
+        with _sink(out) as sink:
+            written = written or ("table" if sink.isatty() else "jsonl")
+            held: deque[Conversation] = deque()
+            twice = Twice(refused=written == "csv")
+            noted = twice.noted(_kept(conversations, held))
+            results = recognizer.predict_many(noted, progress=bars, threshold=threshold)
+            recognised: Iterator[Recognised] = ((held.popleft(), turns) for turns in results)
+            if sink.isatty():
+                recognised = _after(bars, recognised)
+            _write(recognised, written, list(recognizer.labels), sink)
+    twice.tell()
 
-    def noted() -> Iterator[Any]:
-        for conversation in read_conversations(source, read_as, columns):
-            ids.append(conversation.id)
+
+def _named(arguments: Sequence[str]) -> tuple[str | None, str]:
+    """Model and file."""
+    from sacl.errors import ModelError
+    from sacl.exports.slack import is_export
+    from sacl.textfile import kind_of
+
+    if len(arguments) > 2:
+        raise ModelError("more than a model and a file are given", remedy="Write: sacl predict MODEL FILE")
+    file = arguments[-1]
+    if len(arguments) == 1 and file != "-" and kind_of(Path(file)) == "folder" and not is_export(Path(file)):
+        raise ModelError("a file of conversations is wanted", where=file, remedy="Write: sacl predict MODEL FILE")
+    return (arguments[0] if len(arguments) == 2 else None), file
+
+
+def _by_suffix(out: Path | None) -> str | None:
+    from sacl.errors import DataError
+
+    if out is None:
+        return None
+    suffix = Path(out.name.removesuffix(".gz")).suffix.lstrip(".").lower()
+    if suffix not in ("jsonl", "csv", "json"):
+        raise DataError(
+            "what to write cannot be told from the name",
+            where=f"--out {out}",
+            remedy="Call it .jsonl or .csv, or add --format table",
+        )
+    return suffix
+
+
+@contextmanager
+def _sink(out: Path | None) -> Iterator[TextIO]:
+    from sacl.textfile import written_aside
+
+    if out is None:
+        yield sys.stdout
+        return
+    with written_aside(out) as file:
+        yield file
+
+
+def _kept(conversations: Iterable[Conversation], held: deque[Conversation]) -> Iterator[Conversation]:
+    """They go to the model; what was read of them, to the output."""
+    for conversation in conversations:
+        held.append(conversation)
+        yield conversation
+
+
+def _after(bars: show.Bars, recognised: Iterable[Recognised]) -> Iterator[Recognised]:
+    for one in recognised:
+        bars.hide()  # output and bars share the screen
+        yield one
+
+
+class Twice:
+    """Ids that stand for several conversations. All of these are read, in order, and the user is told.
+
+    Args:
+        refused: what is written could not keep them apart.
+    """
+
+    def __init__(self, refused: bool) -> None:
+        from sacl.seen import Seen
+
+        self._refused = refused
+        self._seen = Seen()
+        self._count = 0
+        self._first = ""
+
+    def noted(self, conversations: Iterable[Conversation]) -> Iterator[Conversation]:
+        """The same conversations.
+
+        Raises:
+            DataError: an id comes again, and that is refused.
+        """
+        from sacl.errors import DataError, place
+
+        for position, conversation in enumerate(conversations, 1):
+            if self._seen.add(conversation.id):
+                if self._refused:
+                    raise DataError(
+                        f"it is conversation {position}, and one before it has the same id: "
+                        "a CSV could not tell them apart",
+                        where=place(conversation=conversation.id),
+                        remedy="Write --format jsonl, or rename one",
+                    )
+                self._count += 1
+                self._first = self._first or f"conversation {position} is called {conversation.id!r}"
             yield conversation
 
-    with show.progress() as progress:
-        results = recognizer.predict_many(noted(), progress=progress)
-        recognised = ((ids.pop(0), turns) for turns in results)
-        if json:
-            show.document([_record(id, turns) for id, turns in recognised])
-        elif (format or ("table" if sys.stdout.isatty() else "jsonl")) == "table":
-            for id, turns in list(recognised):
-                show.conversation(id, turns)
-        elif format == "csv":
-            _csv(recognised, list(recognizer.labels))
-        else:
-            for id, turns in recognised:
-                print(json_.dumps(_record(id, turns), ensure_ascii=False))
+    def tell(self) -> None:
+        """On stderr, if there were any."""
+        if self._count:
+            more = f", and so it is with {self._count - 1} more" if self._count > 1 else ""
+            print(
+                f"sacl: {show.printable(self._first)} as one before it{more}. All are read, in the input's order",
+                file=sys.stderr,
+            )
 
 
-def _record(id: str, turns: Sequence[Recognition]) -> dict[str, Any]:
+def _write(recognised: Iterable[Recognised], format: str, labels: list[str], out: TextIO) -> None:
+    if format == "json":
+        show.documents((_record(*one) for one in recognised), out)
+    elif format == "csv":
+        _csv(recognised, labels, out)
+    elif format == "jsonl":
+        for one in recognised:
+            out.write(json_.dumps(_record(*one), ensure_ascii=False) + "\n")
+    else:
+        unsure = False
+        for conversation, turns in recognised:
+            unsure |= show.conversation(conversation.id, turns, out)
+        if unsure:
+            show.console(file=out).print(f"?  below {show.UNSURE:.2f}: more likely wrong than right", style="dim")
+
+
+def _record(conversation: Conversation, turns: Sequence[Recognition]) -> dict[str, Any]:
     """Interchange form, the recognised emotion and all probabilities beside each utterance."""
     utterances = [
         {
             "id": t.id,
             "speaker": t.speaker,
             **({} if t.text is None else {"text": t.text}),
+            **({} if u.time is None else {"time": u.time}),
             "emotion": t.emotion,
             "probability": round(t.probability, 6),
             "probabilities": {name: round(p, 6) for name, p in t.probabilities.items()},
         }
-        for t in turns
+        for u, t in zip(conversation.utterances, turns, strict=True)
     ]
-    return {"id": id, "utterances": utterances}
+    return {"id": conversation.id, "utterances": utterances}
 
 
-def _csv(recognised: Iterable[tuple[str, Sequence[Recognition]]], labels: list[str]) -> None:
+def _csv(recognised: Iterable[Recognised], labels: list[str], stream: TextIO) -> None:
     import csv
 
-    out = csv.writer(sys.stdout, lineterminator="\n")
-    for i, (id, turns) in enumerate(recognised):
+    out = csv.writer(stream, lineterminator="\n")
+    for i, (conversation, turns) in enumerate(recognised):
         if not i:  # not before the first is read: a file at fault leaves no header behind
-            out.writerow(["conversation", "utterance", "speaker", "text", "emotion", "probability", *labels])
-        for t in turns:
+            out.writerow(["conversation", "utterance", "speaker", "text", "time", "emotion", "probability", *labels])
+        for u, t in zip(conversation.utterances, turns, strict=True):
+            time = "" if u.time is None else repr(u.time)
             numbers = [f"{p:.6f}" for p in (t.probability, *t.probabilities.values())]
-            out.writerow([id, t.id, t.speaker, t.text or "", t.emotion, *numbers])
+            out.writerow([conversation.id, t.id, t.speaker, t.text or "", time, t.emotion, *numbers])
