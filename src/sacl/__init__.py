@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sacl.losses import focal_loss, nt_xent, sup_con
     from sacl.model.batch import ConversationBatch, collate
     from sacl.model.dual_lstm import DualLSTM
-    from sacl.recognizer import EmotionRecognizer, Recognition
+    from sacl.recognizer import EmotionRecognizer, Influence, Recognition, Stream
     from sacl.settings import ObjectiveSettings
     from sacl.training.objective import SACL, Forward
 
@@ -55,7 +55,7 @@ _HOME = {
     "sacl.losses": ("focal_loss", "nt_xent", "sup_con"),
     "sacl.model.batch": ("ConversationBatch", "collate"),
     "sacl.model.dual_lstm": ("DualLSTM",),
-    "sacl.recognizer": ("EmotionRecognizer", "Recognition"),
+    "sacl.recognizer": ("EmotionRecognizer", "Influence", "Recognition", "Stream"),
     "sacl.settings": ("ObjectiveSettings",),
     "sacl.training.objective": ("SACL", "Forward"),
 }
@@ -86,6 +86,8 @@ __all__ = [  # noqa: RUF022  (by theme)
     "study",
     "EmotionRecognizer",
     "Recognition",
+    "Influence",
+    "Stream",
     "SaclError",
     "DataError",
     "FeatureError",
