@@ -51,6 +51,8 @@ def _main(version: bool = typer.Option(False, "--version", help="Show the versio
 def main() -> NoReturn:
     """Runs the command; what the user can mend is told in one line, without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # Threads that spin while they wait make two of them slower than one where the machine has other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # Typer catches Ctrl-C itself, and returns 130.
         code = app(prog_name="sacl", standalone_mode=False) or 0
