@@ -15,7 +15,7 @@ import pytest
 from figures import Row, spread
 
 HERE = Path(__file__).parent
-SECONDS_AN_EPOCH, PEAK_MIB, HELP_SECONDS = 10.0, 1.5 * 1024, 0.5
+SECONDS_AN_EPOCH, PEAK_MIB, HELP_SECONDS = 10.0, 1.5 * 1024, 0.3
 
 
 def measured(kind: str) -> dict[str, Any]:
