@@ -33,6 +33,11 @@ def test_a_csv_without_a_conversation_column_is_one_conversation() -> None:
     assert (chat.id, [u.speaker for u in chat.utterances]) == ("0", ["Ann", "Bo"])
 
 
+def test_a_column_of_texts_named_utterance_holds_no_ids() -> None:
+    [chat] = read("utterance,speaker\nHello,Ann\nHello,Bo\n", text="utterance")
+    assert [(u.id, u.text) for u in chat.utterances] == [("0", "Hello"), ("1", "Hello")]
+
+
 def test_columns_of_any_name_are_read_and_others_ignored() -> None:
     [chat] = read(
         "Dialog, Who,Said,Feels,When,Turn,Sentiment\nd1,Ann,Hello,joy,2.5,t7,positive\n",

@@ -90,7 +90,10 @@ def _refuse_near_misses(header: Iterable[str], columns: Columns, name: str) -> N
 def _cells(row: Mapping[str, str], columns: Columns, where: str) -> dict[str, Any]:
     """A row as the object of JSONL; an empty cell is an absent key, but for the text."""
     names = {"speaker": columns.speaker, "emotion": columns.emotion, "id": columns.utterance, "time": columns.time}
-    turn: dict[str, Any] = {key: row[name] for key, name in names.items() if name and row.get(name)}
+    # Texts often stand in a column `utterance`, which then holds no ids.
+    turn: dict[str, Any] = {
+        key: row[name] for key, name in names.items() if name and name != columns.text and row.get(name)
+    }
     turn["text"] = row[columns.text]
     if "time" in turn:
         turn["time"] = _seconds(turn["time"], where)
