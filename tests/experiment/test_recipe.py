@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacl.errors import RecipeError
-from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, parse_value, recipe_names
+from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, parse_value, recipe_names, retuned
+from sacl.report.table import seed_table
 
 # The settings of the released scripts; of the bracketed choices the first.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -417,3 +418,19 @@ def test_figures_published_for_one_data_set_do_not_follow_its_settings_to_anothe
     assert other.published is None
     assert other.description == "the settings of meld, on my-chats"
     assert load_recipe("meld", ["data.name=meld", "training.epochs=3"]).published is not None
+
+
+@pytest.mark.parametrize("name", ["meld", "emorynlp"])
+def test_a_recipe_says_which_other_is_tuned_for_minilm_and_never_switches(name: str) -> None:
+    released, tuned = load_recipe(name), load_recipe(f"{name}-minilm")
+    assert (retuned(released, "minilm"), retuned(released, "roberta-large"), retuned(tuned, "minilm")) == (
+        tuned.name, None, None,
+    )  # fmt: skip
+    assert released.training.learning_rate < tuned.training.learning_rate
+    assert (released.data, released.published) == (tuned.data, tuned.published)
+    result = {
+        "seed": 0, "epoch": 1, "test": {"accuracy": 1.0, "weighted_f1": 1.0, "macro_f1": 1.0},
+        "valid": {"weighted_f1": 1.0}, "data": {"corpus": name, "source": {"name": "minilm"}},
+    }  # fmt: skip
+    assert any(tuned.name in note for note in seed_table(released, [result], "MiniLM").notes)
+    assert not any(tuned.name in note for note in seed_table(tuned, [result], "MiniLM").notes)

@@ -36,9 +36,12 @@ def ablate(
 
     loaded = resolved(recipe, seeds, settings, model)
     named = None if arms is None else ["sacl", *(name.strip() for name in arms.split(","))]
-    plans = ablation_plans(loaded, out or Path("runs") / f"{loaded.name}-ablation", named)
+    home = out or Path("runs") / f"{loaded.name}-ablation"
+    plans = ablation_plans(loaded, home, named)
     _train_all(plans, data, features, cache, resume, jobs, score_test=True)
     compare([folder for _, folder in plans], json)
+    if not json:
+        print(f"As a page with figures: sacl report {home}/* --reference sacl --out {home}.html")
 
 
 def sweep(

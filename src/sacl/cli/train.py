@@ -44,7 +44,8 @@ def train(
 ) -> None:
     """Train a recipe, seed by seed, and score each seed's selected epoch on the test split, once.
 
-    Recipes that come with the package: emorynlp, iemocap, meld, each with a -released twin; iemocap-4, mosei; sample.
+    Recipes that come with the package: emorynlp, iemocap, meld, each with a -released twin, two with one for MiniLM's
+    features, -minilm; iemocap-4, mosei; sample.
     """
     from sacl.experiment.recipe import retuned
 
