@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 import sacl
-from sacl.cli import convert, data, models, report, robustness, show, study, train
+from sacl.cli import convert, data, models, report, robustness, serve, show, study, train
 from sacl.errors import SaclError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(data.encode)
 app.command(name="train")(train.train)
 app.command()(train.evaluate)
 app.command()(models.predict)
+app.command()(serve.serve)
 app.command()(study.ablate)
 app.command()(study.sweep)
 app.command()(robustness.robustness)

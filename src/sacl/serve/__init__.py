@@ -1,0 +1,1 @@
+"""Emotions over HTTP, and on a page, from an `EmotionRecognizer`; needs the extra `serve`."""

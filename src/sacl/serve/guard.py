@@ -1,0 +1,227 @@
+"""What stands before every route, the page's own included: who may ask, how much, and how often.
+
+Plain ASGI: responses are never held back, and request bodies are counted as they stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Callable, Iterable
+from math import ceil
+from time import monotonic
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sacl.serve.answers import refusal
+
+_DRAINED = 16
+"""A body that is too large is read on, and thrown away, up to so many times the limit: most clients send all of it
+before they look at an answer."""
+
+
+class Refused(Exception):
+    """Carries the answer."""
+
+    def __init__(self, answer: Response) -> None:
+        self.answer = answer
+
+
+class Guard:
+    """Checks host, origin, rate, token, and size of every request.
+
+    Args:
+        app: what is guarded.
+        token: what a client has to know; None lets everybody in.
+        hosts: names under which the server is asked for. Another name in `Host` may be a page that was led here by
+            DNS. With 0.0.0.0 or :: among them every address is allowed as well, for an address is no name.
+        body_bytes: most bytes of a request.
+        requests_per_minute: of one client, told by its address.
+        clock: seconds from any fixed moment.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        hosts: Iterable[str],
+        body_bytes: int,
+        requests_per_minute: int,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._app, self._body_bytes = app, body_bytes
+        self._token = None if token is None else token.encode()
+        self._hosts = {host.lower().strip("[]") for host in hosts}
+        self._any_address = not self._hosts.isdisjoint({"0.0.0.0", "::"})
+        self._rate = Rate(requests_per_minute, clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":  # no route has one
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            headers = Headers(scope=scope)
+            try:
+                self._check_host(headers)
+                self._check_rate(scope)
+                self._check_token(scope, headers)
+                if int(headers.get("content-length", 0)) > self._body_bytes:
+                    if "expect" not in headers:  # else the client waits for leave to send it
+                        await _drain(receive, _DRAINED * self._body_bytes)
+                    raise Refused(self._too_large())
+            except Refused as refused:
+                await refused.answer(scope, receive, send)
+            else:
+                await self._counted(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app, whose request ends where it gets too large; then its own answer to that is not sent."""
+        seen, has_begun, is_large = 0, False, False
+
+        async def counting() -> Message:
+            nonlocal seen, is_large
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._body_bytes:
+                is_large = True
+                raise Refused(self._too_large())
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal has_begun
+            if is_large and not has_begun:
+                return
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, counting, sending)
+        except Exception:
+            if not is_large:
+                raise
+        if is_large and not has_begun:
+            await _drain(receive, _DRAINED * self._body_bytes)
+            await self._too_large()(scope, receive, send)
+
+    def _too_large(self) -> JSONResponse:
+        found = f"the request has more than {self._body_bytes} bytes"
+        return refusal(413, found, remedy="Send fewer conversations at a time", headers={"connection": "close"})
+
+    def _check_host(self, headers: Headers) -> None:
+        host = headers.get("host", "").lower()
+        name = _hostname(host)
+        if name not in self._hosts and not (self._any_address and _is_address(name)):
+            raise Refused(
+                refusal(
+                    403,
+                    "this server does not go by the name that the request asks for",
+                    where="Host",
+                    remedy="Use its own address, or start it with `sacl serve --allow-host NAME`",
+                )
+            )
+        origin = headers.get("origin")
+        if origin is not None and origin.lower().partition("://")[2] != host:
+            raise Refused(
+                refusal(
+                    403,
+                    "the request comes from a page of another site",
+                    where="Origin",
+                    remedy="Ask from the server's own page, or from a program",
+                )
+            )
+
+    def _check_rate(self, scope: Scope) -> None:
+        wait = self._rate.wait((scope.get("client") or ("",))[0])
+        if wait:
+            raise Refused(
+                refusal(
+                    429,
+                    "too many requests in a minute",
+                    remedy=f"Try again in {ceil(wait)} s; several conversations can go into one request",
+                    headers={"retry-after": str(ceil(wait))},
+                )
+            )
+
+    def _check_token(self, scope: Scope, headers: Headers) -> None:
+        if self._token is None:
+            return
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
+            return
+        # Not the token itself: what a browser keeps opens this server only.
+        secret = hmac.new(self._token, b"sacl serve: page", hashlib.sha256).hexdigest()
+        name = f"sacl-{(scope.get('server') or ('', 0))[1]}"  # cookies know no ports, so the name has to
+        for line in headers.getlist("cookie"):
+            if hmac.compare_digest(cookie_parser(line).get(name, "").encode(), secret.encode()):
+                return
+        if scope["path"] == "/" and scope["method"] == "GET":
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            if hmac.compare_digest(query.get("token", "").encode(), self._token):
+                # Not left in the address bar.
+                answer = RedirectResponse("/", 303, {"cache-control": "no-store"})
+                answer.set_cookie(name, secret, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
+                raise Refused(answer)
+        raise Refused(
+            refusal(
+                401,
+                "the request has no token, or a wrong one",
+                where="Authorization",
+                remedy="Send the header `Authorization: Bearer TOKEN`; in a browser open /?token=TOKEN once",
+                headers={"www-authenticate": "Bearer"},
+            )
+        )
+
+
+class Rate:
+    """So many requests a minute of each client; one that was silent for a minute may send them all at once."""
+
+    _CLIENTS = 10_000
+
+    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self._per_minute, self._clock = per_minute, clock
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def wait(self, client: str) -> float:
+        """Counts a request; the seconds until it would be allowed, 0 if it is."""
+        now, most = self._clock(), self._per_minute
+        if len(self._left) > self._CLIENTS:
+            self._left = {c: (left, at) for c, (left, at) in self._left.items() if now - at < 60}
+        left, at = self._left.get(client, (most, now))
+        left = min(most, left + (now - at) * most / 60)
+        if left < 1:
+            self._left[client] = (left, now)
+            return (1 - left) * 60 / most
+        self._left[client] = (left - 1, now)
+        return 0
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    while most > 0:
+        message = await receive()
+        most -= len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
+
+
+def _hostname(host: str) -> str:
+    """Without the port; an address of IPv6 without its brackets."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,42 @@
+"""How much a client may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process takes on; whatever is beyond it is refused with a clear answer.
+
+    Memory is bounded by them: about `waiting` times `body_bytes` for requests, and 1.5 kB a speaker for live sessions.
+    """
+
+    body_bytes: int = 4 * 2**20
+    """Of one request, counted as they arrive."""
+    conversations: int = 100
+    """Of one request."""
+    turns: int = 5_000
+    """Of one conversation."""
+    text_characters: int = 10_000
+    """Of one turn; an encoder reads no more than the first 1,000 or so."""
+    speaker_characters: int = 200
+    """Of a speaker's name, or of an id."""
+    neighbours: int = 500
+    """Turns whose influence one request may ask for."""
+    requests_per_minute: int = 1_200
+    """Of one client, told by its address; a page takes some 100 to open."""
+    sessions: int = 1_000
+    """Live at the same time."""
+    session_idle_seconds: float = 1_800
+    """After its last turn a session is forgotten."""
+    session_seconds: float = 86_400
+    """After it was opened a session is forgotten, whatever happens in it."""
+    session_turns: int = 10_000
+    """Of one session."""
+    session_speakers: int = 200
+    """Of one session; each costs about 1 KiB."""
+    waiting: int = 256
+    """Requests that are accepted and not answered yet."""
+    together: int = 64
+    """Most requests that are read in one batch; 1 reads them one after another."""

@@ -1,0 +1,87 @@
+"""The server on its socket: it ends in order, when everything that was accepted is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from sacl.errors import RunError
+
+if TYPE_CHECKING:  # a port that is in use is to be told before PyTorch is loaded
+    from fastapi import FastAPI
+
+    from sacl.serve.service import Service
+
+_STREAMS = 1.0
+"""Seconds in which the page shows the last answers, before its streams are ended."""
+_SLOW = 10.0
+"""Seconds in which a client has to fetch its answer, once all are there."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes any that is free.
+
+    Raises:
+        RunError: the port is in use, or the address is not this machine's.
+    """
+    where = f"{host}, port {port}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            raise RunError("the port is in use", where=where, remedy="Stop what uses it, or give --port 8001") from None
+        remedy = "Give a --host of this machine and a --port from 1024 to 65535"
+        said = os.strerror(number) if number is not None and number > 0 else str(error)
+        raise RunError(f"it cannot be listened at ({said})", where=where, remedy=remedy) from None
+
+
+def run(app: FastAPI, service: Service, listening: socket.socket) -> None:
+    """Answers until SIGTERM or Ctrl-C; then takes no more, answers what was accepted, and returns."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        proxy_headers=False,  # whoever sends them could take another's place in the count of requests
+        server_header=False,
+        ws="none",
+        lifespan="on",
+    )
+    _Server(config, app, service).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """One that ends the page's streams, which would last as long as the page is open somewhere."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service) -> None:
+        super().__init__(config)
+        self._app, self._service = app, service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Not as uvicorn does it, which sends itself the signal again in the end; a second Ctrl-C waits no more."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops listening, and waits for answers to go out."""
+        ending = asyncio.create_task(self._end())
+        await super().shutdown(sockets)
+        ending.cancel()
+
+    async def _end(self) -> None:
+        await self._service.stop()
+        await asyncio.sleep(_STREAMS)
+        for task in list(self._app.state.streams):
+            task.cancel()
+        await asyncio.sleep(_SLOW)
+        self.force_exit = True

@@ -1,0 +1,103 @@
+"""Live sessions: who may still send turns, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from sacl.recognizer import Stream
+from sacl.serve.errors import LimitError, SessionGone, Unavailable
+from sacl.serve.limits import Limits
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One live conversation.
+
+    Args:
+        stream: its state.
+        opened, used: moments of the clock.
+        order: held while a turn is read.
+        speakers: names that were heard.
+    """
+
+    stream: Stream
+    opened: float
+    used: float
+    order: asyncio.Lock = field(default_factory=asyncio.Lock)
+    speakers: set[str] = field(default_factory=set)
+
+
+class Sessions:
+    """The sessions of one process, within limits.
+
+    Args:
+        limits: how many, how old, how long.
+        clock: seconds from any fixed moment.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = monotonic) -> None:
+        self._limits, self.clock = limits, clock
+        self._sessions: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        self._forget()
+        return len(self._sessions)
+
+    def open(self, stream: Stream) -> str:
+        """The id of a new one.
+
+        Raises:
+            Unavailable: there are too many.
+        """
+        if len(self) >= self._limits.sessions:
+            raise Unavailable(
+                f"{len(self._sessions)} sessions are open, which are the most", "Close one, or try again later", 60
+            )
+        id, now = secrets.token_urlsafe(32), self.clock()
+        self._sessions[id] = Session(stream, now, now)
+        return id
+
+    def find(self, id: str) -> Session:
+        """The session of that id.
+
+        Raises:
+            SessionGone: there is none (any more).
+        """
+        self._forget()
+        try:
+            return self._sessions[id]
+        except KeyError:
+            raise SessionGone from None
+
+    def close(self, id: str) -> None:
+        """Forgets it; SessionGone if there is none."""
+        self.find(id)
+        del self._sessions[id]
+
+    def check(self, id: str, speaker: str) -> None:
+        """Whether it may take another turn of this speaker, and notes that it is used.
+
+        Raises:
+            SessionGone: it was closed meanwhile. LimitError: it has too many turns or speakers.
+        """
+        session, limits = self.find(id), self._limits
+        remedy = "Open another session"
+        if session.stream.turns >= limits.session_turns:
+            raise LimitError(f"the session has {limits.session_turns} turns, which are the most", remedy=remedy)
+        if speaker not in session.speakers and len(session.speakers) >= limits.session_speakers:
+            raise LimitError(f"the session has {limits.session_speakers} speakers, which are the most", remedy=remedy)
+        session.used = self.clock()
+
+    def _forget(self) -> None:
+        now, limits = self.clock(), self._limits
+        gone = [
+            id
+            for id, session in self._sessions.items()
+            if now - session.used > limits.session_idle_seconds or now - session.opened > limits.session_seconds
+        ]
+        for id in gone:
+            del self._sessions[id]

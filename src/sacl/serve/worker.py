@@ -1,0 +1,173 @@
+"""One thread that reads whatever waits, together; a long conversation is encoded in portions between the others'."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from sacl.conversation import Conversation
+from sacl.features.encoder import Encoder
+from sacl.serve.metrics import Metrics
+
+_CHARACTERS = 5_000
+"""About how many are encoded in one portion, 0.2 to 0.4 s on one processor: so long a new request may have to wait."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """Conversations to be read for one request.
+
+    Args:
+        conversations: all with vectors, or all with texts and an encoder.
+        encoder: what makes vectors of the texts.
+        finish: called with jobs whose vectors are there; gives one result a job. Jobs whose functions are equal are
+            handed over together.
+        future: resolved with the job's result; once it is cancelled no more work is done.
+    """
+
+    conversations: Sequence[Conversation]
+    encoder: Encoder | None
+    finish: Callable[[Sequence[Job]], Sequence[Any]]
+    future: asyncio.Future[Any]
+    texts: list[str] = field(init=False)
+    vectors: list[np.ndarray] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        utterances = [u for c in self.conversations for u in c.utterances]
+        self.texts = [] if utterances[0].vector is not None else [u.text or "" for u in utterances]
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether every text has its vector."""
+        return len(self.vectors) == len(self.texts)
+
+    def encoded(self) -> list[Conversation]:
+        """The conversations with their vectors."""
+        if not self.texts:
+            return list(self.conversations)
+        vectors = iter(self.vectors)
+        return [
+            Conversation(c.id, [replace(u, vector=next(vectors)) for u in c.utterances]) for c in self.conversations
+        ]
+
+
+class Worker:
+    """Jobs of one event loop, read by one thread.
+
+    Args:
+        together: most jobs that are looked at in one step.
+        metrics: told of every step.
+    """
+
+    def __init__(self, together: int, metrics: Metrics) -> None:
+        self._together, self._metrics = together, metrics
+        self._jobs: list[Job] = []
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sacl-serve")
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def do(
+        self,
+        conversations: Sequence[Conversation],
+        encoder: Encoder | None,
+        finish: Callable[[Sequence[Job]], Sequence[Any]],
+    ) -> Any:
+        """The job's result. Cancelling drops the job, at once if it waits, else after the portion that is read."""
+        job = Job(conversations, encoder, finish, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._wake.set()
+        return await job.future
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """What a function gives, called in the thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def stop(self) -> None:
+        """Ends the thread; jobs that are left are cancelled."""
+        self._task.cancel()
+        for job in self._jobs:
+            job.future.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _run(self) -> None:
+        while True:
+            self._jobs = [job for job in self._jobs if not job.future.done()]
+            if not self._jobs:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            jobs = self._jobs[: self._together]
+            try:
+                outcomes = await self.call(partial(self._step, jobs))
+            except Exception as error:  # whoever waits is to hear of it
+                outcomes = [(job, error) for job in jobs]
+            for job, result in outcomes:
+                if job.future.done():
+                    continue
+                if isinstance(result, Exception):
+                    job.future.set_exception(result)
+                else:
+                    job.future.set_result(result)
+
+    def _step(self, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
+        """Encodes a portion, and finishes the jobs that lack no vector any more; an error stands for a result."""
+        begun = perf_counter()
+        portions = portioned(jobs, _CHARACTERS)
+        texts = sum(map(len, portions.values()))
+        outcomes = []
+        for encoder, asking in _grouped(portions, lambda job: job.encoder):
+            outcomes += alone_if_need_be(asking, partial(_encode, encoder, portions))
+        failed = [(job, result) for job, result in outcomes if result is not None]
+        wrong = {job for job, _ in failed}
+        ready = [job for job in jobs if job.is_encoded and job not in wrong and not job.future.cancelled()]
+        done = []
+        for finish, some in _grouped(ready, lambda job: job.finish):
+            done += alone_if_need_be(some, finish)
+        self._metrics.step(len({*portions, *ready}), texts, perf_counter() - begun)
+        return failed + done
+
+
+def portioned(jobs: Iterable[Job], characters: int) -> dict[Job, list[str]]:
+    """What is encoded next: a text of each job in turn, until they have so many characters."""
+    portions = {job: list[str]() for job in jobs if not job.is_encoded}
+    asking = list(portions)
+    while asking and characters > 0:
+        for job in asking:
+            text = job.texts[len(job.vectors) + len(portions[job])]
+            portions[job].append(text)
+            characters -= 20 + min(len(text), 1000)  # an encoder adds tokens of its own, and cuts a long text
+        asking = [job for job in asking if len(job.vectors) + len(portions[job]) < len(job.texts)]
+    return portions
+
+
+def alone_if_need_be(jobs: Sequence[Job], work: Callable[[Sequence[Job]], Sequence[Any]]) -> list[tuple[Job, Any]]:
+    """Each job with its result. Where the work fails it is tried job by job, so that a fault stays with its own."""
+    try:
+        return list(zip(jobs, work(jobs), strict=True))
+    except Exception as error:
+        if len(jobs) == 1:
+            return [(jobs[0], error)]
+        return [outcome for job in jobs for outcome in alone_if_need_be([job], work)]
+
+
+def _encode(encoder: Encoder | None, portions: dict[Job, list[str]], jobs: Sequence[Job]) -> Sequence[None]:
+    assert encoder is not None  # texts are let in only where there is one
+    rows = iter(encoder.encode([text for job in jobs for text in portions[job]]))
+    for job in jobs:
+        job.vectors += [next(rows) for _ in portions[job]]
+    return [None] * len(jobs)
+
+
+def _grouped(jobs: Iterable[Job], key: Callable[[Job], Any]) -> list[tuple[Any, list[Job]]]:
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(key(job), []).append(job)
+    return list(groups.items())

@@ -1,0 +1,304 @@
+"""The service without HTTP: what is read together, what is dropped, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("prometheus_client", reason="prometheus-client is not installed (extra serve)")
+
+from sacl.conversation import Conversation, Utterance
+from sacl.features.encoder import Encoder
+from sacl.recognizer import UNCERTAIN, EmotionRecognizer, Recognition
+from sacl.serve import worker
+from sacl.serve.errors import Unavailable
+from sacl.serve.limits import Limits
+from sacl.serve.service import Service
+from sacl.training.trained import TrainedModel
+
+Talk = Callable[..., Conversation]
+
+
+def during(service: Service, work: Callable[[], Any]) -> Any:
+    """What `await work()` gives while the service runs."""
+
+    async def main() -> Any:
+        await service.start()
+        try:
+            return await asyncio.wait_for(work(), 30)
+        finally:
+            await service.stop()
+
+    return asyncio.run(main())
+
+
+def close_to(found: list[Recognition], wanted: list[Recognition]) -> bool:
+    assert [(r.id, r.speaker, r.text, r.emotion) for r in found] == [
+        (r.id, r.speaker, r.text, r.emotion) for r in wanted
+    ]
+    return bool(np.abs(numbers(found) - numbers(wanted)).max() <= 1e-5)
+
+
+def numbers(recognised: list[Recognition]) -> np.ndarray:
+    return np.array([list(r.probabilities.values()) for r in recognised])
+
+
+def counted(recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by a number of conversations with every call of the model."""
+    calls: list[int] = []
+    read = TrainedModel.log_probabilities
+
+    def log_probabilities(self: TrainedModel, items: Any, *rest: Any) -> Any:
+        calls.append(len(items))
+        return read(self, items, *rest)
+
+    monkeypatch.setattr(TrainedModel, "log_probabilities", log_probabilities)
+    return calls
+
+
+@pytest.mark.parametrize(("together", "batches"), [(64, [1, 7]), (1, [1] * 8)])
+def test_requests_that_wait_at_the_same_moment_are_read_together(
+    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch, together: int, batches: list[int]
+) -> None:
+    service, encoder = Service(recognizer, None, Limits(together=together)), recognizer.encoder
+    talks = [talk(2 + i, seed=i) for i in range(8)]
+    wanted = [recognizer.predict(t, threshold=0.1 * i) for i, t in enumerate(talks)]
+    encoder.forget()  # type: ignore[union-attr]
+    calls = counted(recognizer, monkeypatch)
+
+    async def work() -> list[list[Recognition]]:
+        encoder.gate.clear()
+        asked = [asyncio.ensure_future(service.predict(talks[0], 0.0))]
+        await encoder.is_reading()
+        asked += [asyncio.ensure_future(service.predict(t, 0.1 * i)) for i, t in enumerate(talks) if i]
+        await asyncio.sleep(0)
+        encoder.gate.set()
+        return await asyncio.gather(*asked)
+
+    results = during(service, work)
+    assert calls == batches
+    assert len(encoder.calls) == len(batches)  # type: ignore[union-attr]
+    assert all(close_to(found, right) for found, right in zip(results, wanted, strict=True))
+    assert {r.emotion for result in results for r in result} > {UNCERTAIN}
+
+
+def test_conversations_of_one_request_come_back_in_order(recognizer: EmotionRecognizer, talk: Talk) -> None:
+    service = Service(recognizer, None, Limits())
+    talks = [talk(n, seed=n, id="same") for n in (5, 1, 3)]
+    results = during(service, lambda: service.predict_all(talks))
+    assert all(close_to(found, recognizer.predict(t)) for found, t in zip(results, talks, strict=True))
+    nothing = Service(recognizer, None, Limits())
+    assert during(nothing, lambda: nothing.predict_all([])) == []
+
+
+def test_a_model_padded_as_released_reads_each_conversation_alone(
+    trained: Callable[..., TrainedModel], encoder: Encoder, talk: Talk
+) -> None:
+    recognizer = EmotionRecognizer(trained(padding="released"), encoder)
+    service = Service(recognizer, None, Limits())
+    short, long = talk(2), talk(9)
+    found = during(service, lambda: service.predict_all([short, long]))[0]
+    assert close_to(found, recognizer.predict(short))
+    assert np.abs(numbers(recognizer.predict([short, long])[0]) - numbers(found)).max() > 1e-3
+
+
+def test_what_waits_and_is_cancelled_is_never_read(recognizer: EmotionRecognizer, talk: Talk) -> None:
+    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+
+    async def work() -> None:
+        encoder.gate.clear()
+        first = asyncio.ensure_future(service.predict(talk(2, seed=1)))
+        await encoder.is_reading()
+        dropped = asyncio.ensure_future(service.predict(Conversation("c", [Utterance("A", "dropped")])))
+        await asyncio.sleep(0)
+        dropped.cancel()
+        await asyncio.gather(dropped, return_exceptions=True)
+        encoder.gate.set()
+        await first
+        await service.predict(talk(2, seed=2))
+
+    during(service, work)
+    assert "dropped" not in encoder.texts  # type: ignore[union-attr]
+    assert len(encoder.calls) == 2  # type: ignore[union-attr]
+
+
+def test_a_long_request_that_is_cancelled_stops_after_the_portion_it_is_at(
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_CHARACTERS", 100)
+    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+    long = Conversation("c", [Utterance("A", f"turn {i}") for i in range(50)])
+
+    async def work() -> None:
+        encoder.gate.clear()
+        asked = asyncio.ensure_future(service.predict(long))
+        await encoder.is_reading()
+        asked.cancel()
+        encoder.gate.set()
+        await asyncio.gather(asked, return_exceptions=True)
+
+    during(service, work)
+    assert 0 < len(encoder.texts) <= 5  # type: ignore[union-attr]
+
+
+def test_a_short_request_need_not_wait_for_a_long_one(
+    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_CHARACTERS", 100)
+    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+    long = Conversation("c", [Utterance("A", f"turn {i}") for i in range(200)])
+
+    async def work() -> None:
+        encoder.gate.clear()
+        asked = asyncio.ensure_future(service.predict(long))
+        await encoder.is_reading()
+        short = asyncio.ensure_future(service.predict(talk(1)))
+        await asyncio.sleep(0)
+        encoder.gate.set()
+        await short
+        assert not asked.done()
+        assert close_to(await asked, recognizer.predict(long))
+
+    during(service, work)
+
+
+def test_portions_are_shared_fairly(encoder: Encoder) -> None:
+    async def main() -> None:
+        def job(turns: int) -> worker.Job:
+            texts = [Utterance("A", "x" * 80) for _ in range(turns)]
+            future = asyncio.get_running_loop().create_future()
+            return worker.Job([Conversation("c", texts)], encoder, lambda jobs: jobs, future)
+
+        jobs = [job(100), job(2), job(5)]
+        assert [len(part) for part in worker.portioned(jobs, 1000).values()] == [4, 2, 4]
+        assert [len(part) for part in worker.portioned(jobs[1:], 10**6).values()] == [2, 5]
+
+    asyncio.run(main())
+
+
+def test_a_fault_stays_with_its_own_request(recognizer: EmotionRecognizer, talk: Talk) -> None:
+    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+    good = [talk(3, seed=1), talk(4, seed=2)]
+    wanted = [recognizer.predict(t) for t in good]
+    encoder.refused = "poison"  # type: ignore[union-attr]
+
+    async def work() -> list[Any]:
+        poisoned = Conversation("p", [Utterance("A", "poison")])
+        asked = [service.predict(t) for t in (good[0], poisoned, good[1])]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, error, second = during(service, work)
+    assert isinstance(error, ValueError)
+    assert close_to(first, wanted[0])
+    assert close_to(second, wanted[1])
+
+
+def test_a_fault_of_the_worker_itself_is_told_to_whoever_waits(
+    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(recognizer, None, Limits())
+
+    def fails(*_: Any) -> None:
+        raise MemoryError
+
+    async def work() -> list[Recognition]:
+        with monkeypatch.context() as broken:
+            broken.setattr(service.metrics, "step", fails)
+            with pytest.raises(MemoryError):
+                await service.predict(talk(2))
+        return await service.predict(talk(2))
+
+    assert len(during(service, work)) == 2
+
+
+def test_influence_is_the_recognizers_own(recognizer: EmotionRecognizer, causal: EmotionRecognizer, talk: Talk) -> None:
+    asked = talk(7)
+    for live, own in ((False, recognizer), (True, causal)):
+        one = Service(recognizer, causal, Limits())
+        found = during(one, lambda one=one, live=live: one.influence(asked, 3, 4, live=live))
+        wanted = own.influence(asked, 3, 4)
+        assert [(i.id, i.position, i.speaker, i.text) for i in found] == [
+            (i.id, i.position, i.speaker, i.text) for i in wanted
+        ]
+        assert np.allclose([i.moved for i in found], [i.moved for i in wanted], atol=1e-5)
+
+
+def test_influence_that_is_cancelled_is_not_worked_out(
+    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+    monkeypatch.setattr(EmotionRecognizer, "influence", lambda *_, **__: pytest.fail("it was worked out"))
+
+    async def work() -> None:
+        encoder.gate.clear()
+        asked = asyncio.ensure_future(service.influence(talk(5), 1))
+        await encoder.is_reading()
+        asked.cancel()
+        encoder.gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await service.predict(talk(1))
+
+    during(service, work)
+
+
+def test_what_is_encoded_once_is_not_encoded_again(recognizer: EmotionRecognizer, talk: Talk) -> None:
+    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+    wanted = recognizer.predict(talk(4))
+
+    async def work() -> list[Recognition]:
+        with_vectors = await service.encode(talk(4))
+        encoder.forget()
+        await service.influence(with_vectors, "1")
+        return await service.predict(with_vectors)
+
+    assert close_to(during(service, work), wanted)
+    assert encoder.calls == []  # type: ignore[union-attr]
+
+
+def test_stopping_answers_what_was_accepted_and_takes_no_more(recognizer: EmotionRecognizer, talk: Talk) -> None:
+    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+
+    async def main() -> None:
+        with pytest.raises(Unavailable, match="starting"):
+            await service.predict(talk(1))
+        await service.start()
+        encoder.gate.clear()
+        asked = [asyncio.ensure_future(service.predict(talk(2, seed=i))) for i in range(3)]
+        await encoder.is_reading()
+        stopping = asyncio.ensure_future(service.stop())
+        await asyncio.sleep(0)
+        assert not service.is_ready
+        with pytest.raises(Unavailable, match="stopping"):
+            await service.predict(talk(1))
+        assert not stopping.done()
+        encoder.gate.set()
+        results = await asyncio.gather(*asked)
+        assert [len(result) for result in results] == [2, 2, 2]
+        await asyncio.wait_for(stopping, 30)
+        await service.stop()
+
+    asyncio.run(main())
+
+
+def test_models_of_one_encoder_share_it(recognizer: EmotionRecognizer, causal: EmotionRecognizer, talk: Talk) -> None:
+    service = Service(recognizer, causal, Limits())
+
+    async def work() -> None:
+        recognizer.encoder.gate.clear()
+        first = asyncio.ensure_future(service.predict(talk(1)))
+        await recognizer.encoder.is_reading()
+        id = service.open_session()
+        both = [service.predict(talk(2)), service.add_turn(id, "A", "sunny")]
+        others = [asyncio.ensure_future(asked) for asked in both]
+        await asyncio.sleep(0)
+        recognizer.encoder.gate.set()
+        await asyncio.gather(first, *others)
+
+    during(service, work)
+    assert len(recognizer.encoder.calls) == 2  # type: ignore[union-attr]
+    assert causal.encoder.calls == []  # type: ignore[union-attr]
