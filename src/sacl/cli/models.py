@@ -17,9 +17,8 @@ from sacl.cli.data import TrustCode
 
 if TYPE_CHECKING:
     from sacl.conversation import Conversation
-    from sacl.recognizer import Recognition
+    from sacl.recognizer.writing import Recognised
 
-Recognised = tuple["Conversation", "Sequence[Recognition]"]
 FORMATS = ("table", "jsonl", "csv", "json")
 
 
@@ -200,46 +199,18 @@ class Twice:
 
 
 def _write(recognised: Iterable[Recognised], format: str, labels: list[str], out: TextIO) -> None:
+    from sacl.recognizer.writing import conversation_object, write_csv
+
     if format == "json":
-        show.documents((_record(*one) for one in recognised), out)
+        show.documents((conversation_object(*one) for one in recognised), out)
     elif format == "csv":
-        _csv(recognised, labels, out)
+        write_csv(recognised, labels, out)
     elif format == "jsonl":
         for one in recognised:
-            out.write(json_.dumps(_record(*one), ensure_ascii=False) + "\n")
+            out.write(json_.dumps(conversation_object(*one), ensure_ascii=False) + "\n")
     else:
         unsure = False
         for conversation, turns in recognised:
             unsure |= show.conversation(conversation.id, turns, out)
         if unsure:
             show.console(file=out).print(f"?  below {show.UNSURE:.2f}: more likely wrong than right", style="dim")
-
-
-def _record(conversation: Conversation, turns: Sequence[Recognition]) -> dict[str, Any]:
-    """Interchange form, the recognised emotion and all probabilities beside each utterance."""
-    utterances = [
-        {
-            "id": t.id,
-            "speaker": t.speaker,
-            **({} if t.text is None else {"text": t.text}),
-            **({} if u.time is None else {"time": u.time}),
-            "emotion": t.emotion,
-            "probability": round(t.probability, 6),
-            "probabilities": {name: round(p, 6) for name, p in t.probabilities.items()},
-        }
-        for u, t in zip(conversation.utterances, turns, strict=True)
-    ]
-    return {"id": conversation.id, "utterances": utterances}
-
-
-def _csv(recognised: Iterable[Recognised], labels: list[str], stream: TextIO) -> None:
-    import csv
-
-    out = csv.writer(stream, lineterminator="\n")
-    for i, (conversation, turns) in enumerate(recognised):
-        if not i:  # not before the first is read: a file at fault leaves no header behind
-            out.writerow(["conversation", "utterance", "speaker", "text", "time", "emotion", "probability", *labels])
-        for u, t in zip(conversation.utterances, turns, strict=True):
-            time = "" if u.time is None else repr(u.time)
-            numbers = [f"{p:.6f}" for p in (t.probability, *t.probabilities.values())]
-            out.writerow([conversation.id, t.id, t.speaker, t.text or "", time, t.emotion, *numbers])

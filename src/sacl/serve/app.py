@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -64,7 +63,7 @@ def create_app(
     named = [route for route in app.routes if getattr(route, "path", None) != EVERYTHING_ELSE]
     app.add_exception_handler(SaclError, _told)
     app.add_exception_handler(HTTPException, _no_route)
-    if page and importlib.util.find_spec("sacl.serve.page") is not None:
+    if page:
         from sacl.serve.page import add_page
 
         app = add_page(app, service)

@@ -16,6 +16,7 @@ import sacl
 from sacl.conversation import Conversation
 from sacl.errors import DataError
 from sacl.interchange import from_object, utterance
+from sacl.recognizer.writing import conversation_object, turn_object
 from sacl.serve import wire
 from sacl.serve.errors import Unavailable
 from sacl.serve.service import Service
@@ -116,7 +117,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         results = await _while_there(request, service.predict_all(conversations, given.get("threshold")))
         if results is None:
             return wire.Gone()
-        answers = [wire.conversation_of(c, turns) for c, turns in zip(conversations, results, strict=True)]
+        answers = [conversation_object(c, turns) for c, turns in zip(conversations, results, strict=True)]
         return _private(answers[0] if several is None else {"conversations": answers})
 
     @app.post(
@@ -170,7 +171,7 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         request.scope["sacl.turns"] = 1
         asked = service.add_turn(session_id, turn.speaker, turn.text, given.get("threshold"), vector=turn.vector)
         result = await _while_there(request, asked)
-        return wire.Gone() if result is None else _private(wire.turn_of(result))
+        return wire.Gone() if result is None else _private(turn_object(result))
 
     @app.delete("/v1/sessions/{session_id}", summary="Close a live session", status_code=204, responses=_refusals(410))
     async def close_session(session_id: str) -> Response:

@@ -9,10 +9,8 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sacl.conversation import Conversation
 from sacl.errors import DataError
 from sacl.interchange import parsed
-from sacl.recognizer import Recognition
 
 
 class Turn(BaseModel):
@@ -113,25 +111,6 @@ async def read_object(request: Request, keys: Sequence[str]) -> dict[str, Any]:
             remedy = f"Leave it out, or use one of: {', '.join(keys)}"
             raise DataError(f"unknown key {key!r:.40}", where="request", remedy=remedy)
     return found
-
-
-def turn_of(recognition: Recognition, time: float | None = None) -> dict[str, Any]:
-    """See `Turn`; as `sacl predict` writes it, to six decimals."""
-    turn: dict[str, Any] = {"id": recognition.id, "speaker": recognition.speaker}
-    for key, value in (("text", recognition.text), ("time", time)):
-        if value is not None:
-            turn[key] = value
-    return turn | {
-        "emotion": recognition.emotion,
-        "probability": round(recognition.probability, 6),
-        "probabilities": {name: round(p, 6) for name, p in recognition.probabilities.items()},
-    }
-
-
-def conversation_of(conversation: Conversation, turns: Sequence[Recognition]) -> dict[str, Any]:
-    """See `Recognised`."""
-    both = zip(turns, conversation.utterances, strict=True)
-    return {"id": conversation.id, "utterances": [turn_of(turn, u.time) for turn, u in both]}
 
 
 CHAT = {
