@@ -68,14 +68,18 @@ class ModelSettings(Settings):
         return self
 
 
+Channel = Literal["context", "speaker", "input", "context_lstm", "speaker_lstm"]
+
+
 class AdversarySettings(Settings):
     """The perturbation, and what becomes of its gradient."""
 
     kind: Literal["fgm", "pgd", "random", "virtual", "none"] = "fgm"
     """One step along the gradient; several, projected; a random direction; the direction that changes predictions most
     (no labels used); none."""
-    on: list[Literal["context", "speaker", "input"]] = ["context", "speaker"]
-    """What may be perturbed: input weights and biases of an LSTM's last layer, or the features."""
+    on: list[Channel] = ["context", "speaker"]
+    """What may be perturbed: of the context or the speaker LSTM the input weights and biases of the last layer
+    (released), or every parameter (`context_lstm`, `speaker_lstm`: the paper's structure); or the features."""
     epsilon: Positive = 5.0
     """Length of the perturbation."""
     norm: Literal["tensor", "all"] = "tensor"
@@ -90,7 +94,7 @@ class AdversarySettings(Settings):
     """Of pgd, in units of epsilon's length."""
     rate: Share = 1.0
     """Share of batches on which the adversary acts."""
-    shares: dict[Literal["context", "speaker", "input"], Share] = {"context": 0.1}
+    shares: dict[Channel, Share] = {"context": 0.1}
     """Share of its acts on one channel alone; the rest perturbs all of `on`."""
 
     @model_validator(mode="after")

@@ -114,3 +114,30 @@ def test_a_grid_at_fault_is_told_in_one_line(sacl: Callable[..., Any], trained: 
     done = sacl("sweep", trained.recipe, "--grid", grid, "--out", tmp_path / "s")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert not (tmp_path / "s").exists()
+
+
+def test_an_ablation_of_nothing_is_refused_before_it_trains(
+    sacl: Callable[..., Any], trained: Any, tmp_path: Path
+) -> None:
+    done = sacl("ablate", trained.recipe, "--arms", "sacl", "--out", tmp_path / "a", *QUICK)
+    assert (done.code, (tmp_path / "a").exists()) == (2, False)
+    assert "no arm to compare with" in done.err
+
+
+@pytest.mark.parametrize("name", ["emorynlp-released", "iemocap-released", "meld-minilm"])
+def test_the_arm_paper_is_the_papers_whatever_the_recipe(name: str, tmp_path: Path) -> None:
+    [(_, _), (paper, _)] = ablation_plans(load_recipe(name), tmp_path, ["sacl", "paper"])
+    assert (paper.model.padding, paper.objective.class_weights, paper.objective.focal_gamma) == ("packed", "none", 0)
+    assert paper.objective.adversary.on == ["context_lstm", "speaker_lstm"]
+
+
+@pytest.mark.parametrize("kind", ["linear", "bc_lstm", "transformer"])
+def test_a_baseline_trains_with_nothing_but_its_name(
+    kind: str, sacl: Callable[..., Any], trained: Any, tmp_path: Path
+) -> None:
+    small = ("--set", "model.hidden_size=8")
+    done = sacl("train", trained.recipe, "--model", kind, "--out", tmp_path / kind, "--json", *small, *QUICK)
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert record["recipe"]["objective"]["adversary"]["kind"] == "none"
+    assert record["intervals"]["weighted_f1"]["low"] <= record["intervals"]["weighted_f1"]["high"]

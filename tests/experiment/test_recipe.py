@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacl.errors import RecipeError
+from sacl.experiment.data import corpus_of
 from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, parse_value, recipe_names, retuned
+from sacl.experiment.sweep import grid_points, released_grid
 from sacl.report.table import seed_table
 
 # The settings of the released scripts; of the bracketed choices the first.
@@ -434,3 +436,44 @@ def test_a_recipe_says_which_other_is_tuned_for_minilm_and_never_switches(name: 
     }  # fmt: skip
     assert any(tuned.name in note for note in seed_table(released, [result], "MiniLM").notes)
     assert not any(tuned.name in note for note in seed_table(tuned, [result], "MiniLM").notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "published"), [("bc_lstm", (65.87, 64.87)), ("dialogue_crn", (66.93, 65.77)), ("transformer", None)]
+)
+def test_another_model_has_its_own_published_row_or_none(kind: str, published: tuple[float, float] | None) -> None:
+    recipe = load_recipe("meld", [f"model.kind={kind}"])
+    found = None if recipe.published is None else recipe.published.mean
+    assert (None if found is None else (found.accuracy, found.weighted_f1)) == published
+    assert recipe.description == f"{kind}, with the settings of meld"
+    assert load_recipe("meld", [f"model.kind={kind}", "data.name=sample"]).published is None
+
+
+def test_other_labels_are_not_weighed_by_the_emotions_weights() -> None:
+    assert isinstance(load_recipe("emorynlp").objective.class_weights, list)
+    sentiment = load_recipe("emorynlp", ["data.labels=sentiment"])
+    assert (sentiment.objective.class_weights, sentiment.published) == ("none", None)
+    assert load_recipe(
+        "emorynlp", ["data.labels=sentiment", "objective.class_weights=train"]
+    ).objective.class_weights == ("train")
+
+
+def test_the_released_grid_is_that_of_the_released_scripts() -> None:
+    for name, epsilons in (("meld", [1, 5]), ("emorynlp", [0.5]), ("iemocap", [1, 5])):
+        recipe = load_recipe(name)
+        grid = released_grid(recipe)
+        assert grid["objective.adversary.epsilon"] == epsilons
+        assert {(s["context"], s["speaker"]) for s in grid["objective.adversary.shares"]} == {
+            (a, b) for a in (0, 0.1) for b in (0, 0.1)
+        }
+        assert len(grid_points(recipe, Path("out"), grid)) == 432 * len(epsilons)
+
+
+def test_one_session_may_be_left_out_and_other_labels_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("sacl.experiment.data.load_corpus", lambda name, data, **options: asked.update(options))
+    corpus_of(load_recipe("iemocap", ["data.test_session=2"]), seed=3)
+    assert asked == {"validation": "by-seed", "seed": 3, "test_session": 2}
+    asked.clear()
+    corpus_of(load_recipe("meld", ["data.labels=sentiment"]))
+    assert asked == {"labels": "sentiment"}

@@ -197,6 +197,9 @@ def test_the_released_checkpoints_names_become_ours_and_strange_ones_are_refused
 @pytest.mark.parametrize("layers", [1, 2])
 def test_what_contextual_training_moves_is_the_input_side_of_the_last_layer(layers: int) -> None:
     targets = model_of(layers).targets()
+    for lstm in ("context_lstm", "speaker_lstm"):
+        whole = dict(getattr(model_of(layers), lstm).named_parameters())
+        assert {k: p.shape for k, p in targets[lstm].items()} == {k: p.shape for k, p in whole.items()}
     for channel in ("context", "speaker"):
         expected = {
             f"{channel}_lstm.{part}_ih_l{layers - 1}{d}" for part in ("weight", "bias") for d in ("", "_reverse")

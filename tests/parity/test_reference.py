@@ -20,7 +20,8 @@ from torch import Tensor
 
 from sacl.model.batch import ConversationBatch, ConversationItem, Padding, collate
 from sacl.model.dual_lstm import DualLSTM, from_released
-from sacl.settings import AdversarySettings, ObjectiveSettings
+from sacl.settings import AdversarySettings, ObjectiveSettings, TrainingSettings
+from sacl.training.fit import make_optimizer
 from sacl.training.loop import evaluate, train_epoch
 from sacl.training.objective import SACL, Forward
 
@@ -78,7 +79,8 @@ class Recorded:
         return SACL(model, model.targets(), settings, class_weights=weights)
 
     def optimizer(self, model: DualLSTM) -> torch.optim.Adam:
-        return torch.optim.Adam(model.parameters(), lr=self.settings["lr"], weight_decay=self.settings["weight_decay"])
+        s = self.settings
+        return make_optimizer(model, TrainingSettings(learning_rate=s["lr"], weight_decay=s["weight_decay"]))
 
 
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:

@@ -59,6 +59,23 @@ def test_unlabelled_utterances_need_no_prediction(corpus, lines, write):
     assert score_predictions(write(labelled), corpus).scores == score_predictions(write(lines), corpus).scores
 
 
+def test_what_predict_writes_is_scored_and_across_data_sets_through_a_map(corpus, lines, write):
+    chats = [
+        {
+            "id": c.id,
+            "utterances": [
+                {"id": x["utterance"], "speaker": "?", "emotion": "x" + x["predicted"], "probability": 0.5}
+                for x in lines
+                if x["conversation"] == c.id
+            ],
+        }
+        for c in corpus["test"]
+    ]
+    mapping = {"x" + name: name for name in corpus.labels}
+    expected = score_predictions(write(lines), corpus).scores
+    assert score_predictions(write([c for c in chats if c["utterances"]]), corpus, mapping=mapping).scores == expected
+
+
 def test_a_number_is_read_as_an_id(corpus, lines, write):
     numbers = [line | {"utterance": int(line["utterance"])} for line in lines]
     assert score_predictions(write(numbers), corpus).scores == score_predictions(write(lines), corpus).scores

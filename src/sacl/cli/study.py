@@ -32,15 +32,19 @@ def ablate(
     Arms: sacl, cross_entropy, soft_scl, adversarial_inputs, virtual_adversarial, random_context, cat,
     without_context_channel, without_speaker_channel, context_lstm_alone, paper, released_padding.
     """
+    from sacl.errors import RecipeError
     from sacl.experiment.ablation import ablation_plans
 
     loaded = resolved(recipe, seeds, settings, model)
-    named = None if arms is None else ["sacl", *(name.strip() for name in arms.split(","))]
+    named = None if arms is None else list(dict.fromkeys(["sacl", *(name.strip() for name in arms.split(","))]))
+    if named == ["sacl"]:
+        raise RecipeError("there is no arm to compare with", where="--arms", remedy="Name one more, cross_entropy say")
     home = out or Path("runs") / f"{loaded.name}-ablation"
     plans = ablation_plans(loaded, home, named)
     _train_all(plans, data, features, cache, resume, jobs, score_test=True)
     compare([folder for _, folder in plans], json)
     if not json:
+        print(f"Every arm but `paper` has the recipe's classification loss: {_loss(loaded.objective)}.")
         print(f"As a page with figures: sacl report {home}/* --reference sacl --out {home}.html")
 
 
@@ -65,11 +69,11 @@ def sweep(
     """
     from sacl.experiment.recipe import dump_recipe
     from sacl.experiment.run import write_aside
-    from sacl.experiment.sweep import RELEASED_GRID, grid_points, parse_grid, ranked
+    from sacl.experiment.sweep import grid_points, parse_grid, ranked, released_grid
 
     loaded = resolved(recipe, seeds, settings)
     folder = out or Path("runs") / f"{loaded.name}-sweep"
-    points = grid_points(loaded, folder, parse_grid(grid) if grid else RELEASED_GRID)
+    points = grid_points(loaded, folder, parse_grid(grid) if grid else released_grid(loaded))
     plans = [(point.recipe, point.folder) for point in points]
     results = _train_all(plans, data, features, cache, resume, jobs, score_test=False)
     order = ranked(points, results)
@@ -129,6 +133,12 @@ def _train_all(
             on_epoch=on_epoch,
             on_encode=progress,
         )
+
+
+def _loss(objective: Any) -> str:
+    """The classification loss in words."""
+    name = f"focal, gamma {objective.focal_gamma:g}" if objective.focal_gamma else "cross-entropy"
+    return f"{name}, {'no class weighted' if objective.class_weights == 'none' else 'classes weighted'}"
 
 
 def _word(value: Any) -> str:

@@ -19,9 +19,20 @@ Features = Annotated[Path | None, typer.Option("--features", help="Folder of vec
 Seeds = Annotated[str | None, typer.Option(help="0-4, or 0,2,5; by default the recipe's.")]
 SetOptions = Annotated[list[str] | None, typer.Option("--set", help="One setting: training.epochs=3.")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="dual_lstm, linear, bc_lstm, dialogue_rnn, ..., or package.module:Class.")
+    str | None,
+    typer.Option(
+        "--model",
+        help="linear, bc_lstm, dialogue_rnn, dialogue_crn or transformer, trained with the classification loss alone; "
+        "or your own, package.module:Class, with the recipe's objective.",
+    ),
 ]
 MOST_SEEDS = 1000
+BASELINES = ("linear", "bc_lstm", "dialogue_rnn", "dialogue_crn", "transformer")
+CLASSIFICATION_ALONE = [
+    "objective.contrastive_weight=0",
+    "objective.adversarial_contrastive_weight=0",
+    "objective.adversary.kind=none",
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was cut off.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Seeds at a time; by default one a core.")]
 
@@ -50,9 +61,13 @@ def train(
     from sacl.experiment.recipe import retuned
 
     monitor = ["training.monitor_test=true"] if monitor_test else []
-    loaded = resolved(recipe, seeds, [*(settings or []), *monitor], model)
+    # Baselines as they were published; what is set by hand comes after, and holds.
+    plain = CLASSIFICATION_ALONE if model in BASELINES else []
+    loaded = resolved(recipe, seeds, [*plain, *(settings or []), *monitor], model)
     folder = out or Path("runs") / loaded.name
-    other = None if features is not None else retuned(loaded, loaded.features.encoder)
+    # Data of one's own may bring vectors; then the encoder does not matter.
+    known = features is None and loaded.data.name in ("meld", "emorynlp")
+    other = retuned(loaded, loaded.features.encoder) if known else None
     if other is not None:
         show.console(stderr=True).print(
             f"sacl: {loaded.name} has settings tuned for other features than {loaded.features.encoder}'s; for these "
@@ -68,12 +83,10 @@ def resolved(recipe: str, seeds: str | None, settings: list[str] | None, model: 
     """The recipe with the settings, seeds and model given at the shell."""
     from sacl.experiment.recipe import load_recipe
 
-    overrides = list(settings or [])
-    if seeds is not None:
-        overrides.append(f"seeds={parsed_seeds(seeds)}")
+    overrides = [] if seeds is None else [f"seeds={parsed_seeds(seeds)}"]
     if model is not None:
         overrides.append(f"model.kind='{model}'")
-    return load_recipe(recipe, overrides)
+    return load_recipe(recipe, [*overrides, *(settings or [])])
 
 
 def evaluate(
@@ -138,12 +151,20 @@ def _study(recipe: Any, folder: Path, **options: Any) -> list[dict[str, Any]]:
 def _show_results(
     recipe: Any, results: Sequence[dict[str, Any]], folder: Path, json: bool, split: str = "test"
 ) -> None:
+    from sacl.report.compare import intervals
+    from sacl.report.runs import read_run
+    from sacl.report.sections import interval_table
     from sacl.report.table import class_table, encoder_name, seed_table
 
+    run = read_run(folder) if split == "test" else None
+    found = {} if run is None else intervals(run)
     if json:
-        show.document({"recipe": recipe.model_dump(), "run": str(folder), "split": split, "seeds": list(results)})
+        content = {"recipe": recipe.model_dump(), "run": str(folder), "split": split, "seeds": list(results)}
+        show.document(content | {"intervals": {key: {"low": i.low, "high": i.high} for key, i in found.items()}})
         return
     show.table(seed_table(recipe, results, encoder_name(results[0]["data"]["source"]), split))
+    if run is not None:
+        show.table(interval_table(run, found, beside=False))
     show.table(class_table(recipe, results, split))
 
 

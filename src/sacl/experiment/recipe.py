@@ -89,6 +89,15 @@ class Recipe(Settings):
         return seeds
 
 
+BASELINES = {
+    "bc_lstm": {"meld": (65.87, 64.87), "iemocap": (63.08, 62.84), "emorynlp": (40.85, 36.84)},
+    "dialogue_rnn": {"meld": (65.96, 65.30), "iemocap": (64.85, 64.65), "emorynlp": (43.66, 37.54)},
+    "dialogue_crn": {"meld": (66.93, 65.77), "iemocap": (67.39, 67.53), "emorynlp": (41.04, 38.79)},
+}
+"""Accuracy and W-F1 that were published of baselines, by data set."""
+QUOTED = "Hu et al. 2023, as later studies quote its baselines"
+
+
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
@@ -111,15 +120,36 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe
     content = _parse(text, where)
     if not isinstance(content, dict):
         raise RecipeError("it is no mapping of settings", where=where, remedy="Start from one of the package's recipes")
-    own_data = copy.deepcopy(content.get("data"))
+    own = copy.deepcopy(content)
     for override in overrides or []:
         _override(content, override)
-    data = content.get("data")
-    if data != own_data and isinstance(data, dict):
-        # What was published, and what the recipe says of itself, holds for its own data.
+    _disown(content, own)
+    return parse_recipe(content, where)
+
+
+def _disown(content: dict[str, Any], own: dict[str, Any]) -> None:
+    """What was published, and what the recipe says of itself, holds for its own data and its own model."""
+    data, kind = content.get("data"), _section_of(content, "model").get("kind", "dual_lstm")
+    if data != own.get("data") and isinstance(data, dict):
         content.pop("published", None)
         content["description"] = f"the settings of {content.get('name')}, on {data.get('name')}"
-    return parse_recipe(content, where)
+        weights = _section_of(content, "objective")
+        if data.get("labels") != _section_of(own, "data").get("labels") and isinstance(
+            weights.get("class_weights"), list
+        ):
+            weights["class_weights"] = "none"  # they weigh other labels
+    elif kind != _section_of(own, "model").get("kind", "dual_lstm"):
+        content.pop("published", None)
+        content["description"] = f"{kind}, with the settings of {content.get('name')}"
+        row = BASELINES.get(str(kind), {}).get(_section_of(content, "data").get("name", ""))
+        if row is not None:
+            mean = {"accuracy": row[0], "weighted_f1": row[1]}
+            content["published"] = {"source": QUOTED, "encoder": "RoBERTa-large, fine-tuned", "mean": mean}
+
+
+def _section_of(content: dict[str, Any], name: str) -> dict[str, Any]:
+    section = content.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def parse_recipe(content: dict[str, Any], where: str) -> Recipe:

@@ -164,10 +164,12 @@ class DualLSTM(nn.Module):
         return torch.cat([context, self.speaker_lstm(features, batch.speaker, generator)], dim=1)
 
     def targets(self) -> dict[str, Mapping[str, nn.Parameter] | nn.Module]:
-        """What an adversary may perturb, by channel: `context` and `speaker` (parameters), `input` (features)."""
+        """What an adversary may perturb, by channel; see `AdversarySettings`. Of `input` it is the features."""
         return {
             "context": {f"context_lstm.{k}": p for k, p in self.context_lstm.last_layer_inputs().items()},
             "speaker": {f"speaker_lstm.{k}": p for k, p in self.speaker_lstm.last_layer_inputs().items()},
+            "context_lstm": dict(self.context_lstm.named_parameters()),
+            "speaker_lstm": dict(self.speaker_lstm.named_parameters()),
             "input": self.inputs,
         }
 

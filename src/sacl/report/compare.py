@@ -93,8 +93,9 @@ def comparison_table(compared: Sequence[Comparison]) -> Table:
         "Test split, percent; mean over seeds, and deviation of the W-F1 over seeds. "
         f"Differences are in points of W-F1 against {compared[0].name}.",
         f"Interval and first p: bootstrap over {conversations} test conversations, {RESAMPLES} resamples. Second p: "
-        f"paired t test over common seeds (their number). Both p are Holm-corrected for {comparisons}; intervals are "
-        "not corrected.",
+        f"paired t test over common seeds (their number). Both p are Holm-corrected, the first for {comparisons}, the "
+        f"second for {sum(c.t_p is not None for c in compared)}; intervals are not corrected. The first knows nothing "
+        "of the spread over seeds: where a run has one seed, that is left out of account.",
     ]
     encoders = {encoder_name(c.run.record["data"]["source"]) for c in compared}
     for encoder in sorted(encoders):

@@ -1,12 +1,13 @@
-"""Predictions on disk: one JSON line an utterance, ours or somebody else's."""
+"""Predictions on disk: one JSON line an utterance, or what `sacl predict` writes, a conversation a line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, field_validator
 
 from sacl.errors import DataError, place
 from sacl.textfile import numbered_lines, require_file
@@ -86,12 +87,46 @@ def _lines(path: Path) -> Iterator[Placed]:
     for number, line in numbered_lines(path, str(path)):
         if line.strip():
             try:
-                yield Placed(number, Prediction.model_validate_json(line))
+                for prediction in _predictions(line):
+                    yield Placed(number, prediction)
             except ValidationError as error:
                 first = error.errors()[0]
-                name = ".".join(str(part) for part in first["loc"])
+                name = ".".join(str(part) for part in first["loc"][1:])  # the first says which kind of line it is
                 raise DataError(
                     f"it is no prediction ({f'{name}: ' * bool(name)}{first['msg'].removeprefix('Value error, ')})",
                     where=place(file=path, line=number),
-                    remedy='Write {"conversation": "...", "utterance": "...", "predicted": "..."} on one line',
+                    remedy='Write {"conversation": "...", "utterance": "...", "predicted": "..."} on one line, or take '
+                    "what `sacl predict --format jsonl` writes",
                 ) from None
+
+
+class _Turn(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+    id: str
+    emotion: str
+    probabilities: dict[str, float] | None = None
+
+
+class _Conversation(BaseModel):
+    """A line of `sacl predict`: there `emotion` is what was recognised."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+    id: str
+    utterances: list[_Turn]
+
+
+_Line = TypeAdapter(Annotated[
+    Annotated[_Conversation, Tag("conversation")] | Annotated[Prediction, Tag("utterance")],
+    Discriminator(lambda line: "conversation" if isinstance(line, dict) and "utterances" in line else "utterance"),
+])  # fmt: skip
+
+
+def _predictions(line: str) -> Iterator[Prediction]:
+    read = _Line.validate_json(line)
+    if isinstance(read, Prediction):
+        yield read
+        return
+    for turn in read.utterances:
+        yield Prediction(
+            conversation=read.id, utterance=turn.id, predicted=turn.emotion, probabilities=turn.probabilities
+        )

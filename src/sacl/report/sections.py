@@ -37,9 +37,9 @@ def headline(run: Run, found: Mapping[str, Interval]) -> Headline:
     return Headline("weighted F1", main.value, main.low, main.high, about, beside)
 
 
-def interval_table(run: Run, found: Mapping[str, Interval]) -> Table:
+def interval_table(run: Run, found: Mapping[str, Interval], beside: bool = True) -> Table:
     """Accuracy, W-F1 and macro-F1 with their intervals over test conversations, the published figures beside them."""
-    published, notes = published_rows(run.recipe)
+    published, notes = published_rows(run.recipe) if beside else ([], [])
     columns = ["measure", "mean", "low", "high", *(row[0] for row in published)]
     rows = [
         [title, *(f"{x:.2f}" for x in found[key]), *(row[i] for row in published)]
@@ -48,9 +48,8 @@ def interval_table(run: Run, found: Mapping[str, Interval]) -> Table:
     about = f"95 % percentile bootstrap over {len(set(run.conversations))} test conversations, {RESAMPLES} resamples."
     spread = "It tells how much depends on these conversations; the spread over seeds is not in it."
     micro = [_micro_note(run)] if NO_EMOTION in run.labels else []
-    return Table(
-        "Intervals, percent", columns, rows, [f"{about} {spread}", *micro, f"Features here: {encoder_of(run)}.", *notes]
-    )
+    features = [f"Features here: {encoder_of(run)}."] if beside else []
+    return Table("Intervals, percent", columns, rows, [f"{about} {spread}", *micro, *features, *notes])
 
 
 def tables(run: Run) -> list[Table]:

@@ -34,6 +34,13 @@ class Fitted:
     history: list[dict[str, Any]]
 
 
+def make_optimizer(model: nn.Module, training: TrainingSettings) -> torch.optim.Adam:
+    """Adam with coupled L2, no clipping, no schedule, as released."""
+    return torch.optim.Adam(
+        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
+
+
 def class_weights(
     settings: ObjectiveSettings, labels: LabelSet, train: Sequence[ConversationItem], dtype: torch.dtype
 ) -> Tensor | None:
@@ -128,9 +135,7 @@ class Fit:
                 where=f"objective.adversary.on for model.kind {model_settings.kind}",
                 remedy=_perturb_instead(objective, targets),
             ) from error
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
+        self.optimizer = make_optimizer(self.model, training)
         self.selection = Selection(training.select, training.patience)
         self.best: dict[str, Tensor] = {}
         self.history: list[dict[str, Any]] = []
