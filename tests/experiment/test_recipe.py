@@ -453,9 +453,8 @@ def test_other_labels_are_not_weighed_by_the_emotions_weights() -> None:
     assert isinstance(load_recipe("emorynlp").objective.class_weights, list)
     sentiment = load_recipe("emorynlp", ["data.labels=sentiment"])
     assert (sentiment.objective.class_weights, sentiment.published) == ("none", None)
-    assert load_recipe(
-        "emorynlp", ["data.labels=sentiment", "objective.class_weights=train"]
-    ).objective.class_weights == ("train")
+    asked = load_recipe("emorynlp", ["data.labels=sentiment", "objective.class_weights=train"])
+    assert asked.objective.class_weights == "train"
 
 
 def test_the_released_grid_is_that_of_the_released_scripts() -> None:
