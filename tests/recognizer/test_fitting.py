@@ -136,6 +136,18 @@ def test_validation_selects_and_calibrates_and_is_not_trained_on() -> None:
     assert one.trained.temperature != other.trained.temperature
 
 
+def test_one_may_start_from_a_saved_model_and_the_card_tells_the_calibration_error(tmp_path: Path) -> None:
+    init = EmotionRecognizer.fit(spoken(20, vectors=True), **QUICK)
+    errors = init.trained.about["calibration"]
+    assert set(errors) == {"ece_before", "ece_after"}
+    card = (init.save_pretrained(tmp_path / "mine") / "README.md").read_text(encoding="utf-8")
+    assert f"{errors['ece_before']:.2f} / {errors['ece_after']:.2f}" in card
+    again = spoken(6, seed=2, vectors=True)
+    by_path, by_model = (EmotionRecognizer.fit(again, init=i, epochs=1) for i in (tmp_path / "mine", init))
+    for name, tensor in by_model.trained.model.state_dict().items():
+        assert torch.equal(tensor, by_path.trained.model.state_dict()[name])
+
+
 def test_starting_from_another_keeps_its_weights_and_its_classifier_if_the_labels_are_the_same() -> None:
     init = EmotionRecognizer.fit(spoken(30, vectors=True), learning_rate=0.01, **QUICK)
     still = {"epochs": 1, "learning_rate": 1e-12}

@@ -105,6 +105,17 @@ def test_it_can_be_cancelled_and_tells_how_far_it_is(
     assert len(asked) == 1
 
 
+def test_cancelled_half_way_of_a_long_conversation(make: Any, talk: Any) -> None:
+    asked: list[None] = []
+    with pytest.raises(CancelledError):
+        EmotionRecognizer(make()).influence(
+            talk("AB" * 200),
+            4,
+            cancelled=lambda: asked.append(None) or len(asked) > 3,  # type: ignore[func-returns-value]
+        )
+    assert len(asked) == 4
+
+
 def test_cancelled_half_way_reads_no_further(make: Any, talk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(influence, "_UTTERANCES", 20)
     recognizer, conversation = EmotionRecognizer(make(layers=2)), talk("AB" * 5)

@@ -71,6 +71,12 @@ def main() -> NoReturn:
         # complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        # A full disk, most likely. Python would try to write what is left when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"sacl: {error.strerror or error}{where}. Make room, or name another place", file=sys.stderr)
+        code = 2
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ def without_each(
     target: int,
     positions: Sequence[int],
     min_speaker_utterances: int = 2,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Tensor:
     """Log-probabilities of an utterance with the features of each of some other turns set to zero.
 
@@ -34,9 +36,13 @@ def without_each(
         target: the utterance that is asked about.
         positions: the other turns, distinct.
         min_speaker_utterances: as for `collate`.
+        cancelled: asked now and then.
 
     Returns:
         Shape (1 + positions, emotions); the first row is of the whole conversation.
+
+    Raises:
+        concurrent.futures.CancelledError: it was cancelled.
     """
     row_of = {position: row for row, position in enumerate(positions, 1)}
     everyone, own = np.ones(len(speakers), bool), speakers == speakers[target]
@@ -49,7 +55,7 @@ def without_each(
             part = features.new_zeros(1 + len(positions), lstm.hidden_size)
             if reads:
                 zeroed = [i in row_of for i in read]
-                ends = _ends(lstm, direction, features[read], zeroed)
+                ends = _ends(lstm, direction, features[read], zeroed, cancelled)
                 part[:] = ends[0]
                 part[[row_of[i] for i in read if i in row_of]] = ends[1:]
             parts.append(part)
@@ -57,11 +63,15 @@ def without_each(
     return scores
 
 
-def _ends(lstm: nn.LSTM, direction: str, rows: Tensor, zeroed: Sequence[bool]) -> Tensor:
+def _ends(
+    lstm: nn.LSTM, direction: str, rows: Tensor, zeroed: Sequence[bool], cancelled: Callable[[], bool] | None
+) -> Tensor:
     """The hidden state after the last row, then the same with each marked row set to zero: (1 + marked, hidden)."""
     weights = [getattr(lstm, f"{part}_l0{direction}") for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     hidden = cell = rows.new_zeros(1, lstm.hidden_size)
-    for row, also_without in zip(rows, zeroed, strict=True):
+    for i, (row, also_without) in enumerate(zip(rows, zeroed, strict=True)):
+        if cancelled is not None and i % 100 == 0 and cancelled():
+            raise CancelledError
         read = row.expand(len(hidden), -1)
         if also_without:
             # From here on one version more: it has read what the whole one has, and reads zeros now.

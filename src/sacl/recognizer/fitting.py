@@ -20,7 +20,7 @@ from sacl.features.corpus import features_of
 from sacl.features.encoder import Encoder
 from sacl.model.build import build_model
 from sacl.settings import FeatureSettings, ModelSettings, ObjectiveSettings, Settings, TrainingSettings
-from sacl.training.calibration import fit_temperature
+from sacl.training.calibration import calibration_errors, fit_temperature
 from sacl.training.fit import Fit, Fitted
 from sacl.training.trained import Standardisation, TrainedModel, make_items
 
@@ -201,6 +201,7 @@ def fitted(
         fit = Fit(build, items["train"], items["valid"], labels, recipe.model, recipe.objective, recipe.training, seed)
         done = fit.run(note)
         scored = fit.evaluate(items["valid"])
+    temperature = fit_temperature(scored.log_probabilities, scored.labels)
     return TrainedModel(
         done.model.cpu(),
         recipe.model,
@@ -209,8 +210,11 @@ def fitted(
         recipe.features,
         None if encoder is None else encoder.identity,
         standardisation,
-        _about(corpus, done, seed, init),
-        fit_temperature(scored.log_probabilities, scored.labels),
+        {
+            **_about(corpus, done, seed, init),
+            "calibration": calibration_errors(scored.log_probabilities, scored.labels, temperature),
+        },
+        temperature,
     )
 
 

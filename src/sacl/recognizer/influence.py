@@ -81,7 +81,9 @@ def _versions(
     if (settings.kind, settings.layers, settings.padding) == ("dual_lstm", 1, "packed"):
         network: Any = trained.model.eval()
         features = item.features.to(next(network.parameters()).dtype)
-        scores = without_each(network, features, item.speakers, target, positions, settings.min_speaker_utterances)
+        scores = without_each(
+            network, features, item.speakers, target, positions, settings.min_speaker_utterances, cancelled
+        )
         both = np.exp(trained.calibrated(scores.float().numpy()))
         if progress is not None:
             progress("influence", len(positions), len(positions))

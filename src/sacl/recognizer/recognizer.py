@@ -37,7 +37,7 @@ class EmotionRecognizer:
     >>> from sacl import EmotionRecognizer
     >>> recognizer = EmotionRecognizer.from_pretrained()  # doctest: +SKIP
     >>> [r.emotion for r in recognizer.predict([("Ann", "You came!"), ("Bo", "I did say I would.")])]  # doctest: +SKIP
-    ['surprise', 'joy']
+    ['joy', 'neutral']
     """
 
     def __init__(self, trained: TrainedModel, encoder: Encoder | None = None) -> None:
@@ -80,7 +80,7 @@ class EmotionRecognizer:
         *,
         valid: Given | None = None,
         labels: Sequence[str] | LabelSet | None = None,
-        init: EmotionRecognizer | None = None,
+        init: EmotionRecognizer | str | os.PathLike[str] | None = None,
         seed: int = 0,
         progress: Progress | None = None,
         columns: Mapping[str, str] | None = None,
@@ -93,8 +93,8 @@ class EmotionRecognizer:
             valid: what selects the epoch and calibrates; by default 15 % of the conversations, whole ones drawn by the
                 seed: `held_out` names them.
             labels: the emotions in order; by default those that occur.
-            init: start from its weights, with its encoder and settings; its classifier is kept if the labels are the
-                same.
+            init: a recognizer, or what `from_pretrained` takes: start from its weights, with its encoder and settings;
+                its classifier is kept if the labels are the same.
             seed: of everything random.
             progress: called as progress("encode", ...) and progress("train", epoch, most epochs).
             columns: as for `predict`, and `emotion`.
@@ -110,6 +110,8 @@ class EmotionRecognizer:
         """
         from sacl.recognizer.fitting import divide, encoded, fitted, settings_of
 
+        if init is not None and not isinstance(init, EmotionRecognizer):
+            init = cls.from_pretrained(init)
         names = _columns(columns)
         start = None if init is None else init.trained
         recipe = settings_of(settings, start)
@@ -229,7 +231,7 @@ class EmotionRecognizer:
 
         >>> live = EmotionRecognizer.from_pretrained(causal=True).stream()  # doctest: +SKIP
         >>> live.add("Ann", "You came!").emotion  # doctest: +SKIP
-        'surprise'
+        'joy'
         """
         return Stream(self.trained, self.encoder, threshold)
 

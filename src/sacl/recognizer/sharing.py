@@ -1,4 +1,8 @@
-"""A model written into a folder with its card, and handed to the Hugging Face hub."""
+"""A model written into a folder with its card, and handed to the Hugging Face hub.
+
+Not by `huggingface_hub.ModelHubMixin`: it takes settings that it does not know in silence, and wants a second file for
+them, where a model here is one file that holds everything.
+"""
 
 from __future__ import annotations
 
@@ -156,6 +160,10 @@ def _figures(about: Mapping[str, Any]) -> str:
     # Percent, but for the loss: as everywhere in this library.
     names = {"weighted_f1": "weighted F1, %", "accuracy": "accuracy, %", "macro_f1": "macro F1, %", "loss": "loss"}
     known = {title: f"{valid[key]:.2f}" for key, title in names.items() if isinstance(valid.get(key), int | float)}
+    errors = about.get("calibration")
+    if isinstance(errors, Mapping):
+        both = " / ".join(f"{errors[key]:.2f}" for key in ("ece_before", "ece_after"))
+        known["calibration error before / after the temperature, %"] = both
     return (
         _table(known)
         + "\n\nOn the validation conversations, which also chose the epoch: on others expect less. Probabilities are "
