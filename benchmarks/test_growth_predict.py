@@ -8,7 +8,7 @@ import pytest
 from figures import Row
 from predict_memory import measured
 
-SMALL, LARGE = 20, 60
+SMALL, LARGE = 20, 200
 MIB_PER_100_MIB, SPREAD_MIB = 10.0, 40.0
 
 

@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 
 from sacl.recognizer import EmotionRecognizer
 from sacl.serve.app import create_app
+from sacl.serve.bodies import Bodies
 from sacl.serve.guard import Guard, Rate
 from sacl.serve.limits import Limits
 from sacl.serve.service import Service
@@ -293,7 +294,7 @@ def test_a_socket_is_closed_at_once() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await Guard(never, TOKEN, ["localhost"], 10, 10)({"type": "websocket"}, receive, send)
+        await Guard(never, TOKEN, ["localhost"], Bodies(Limits()), 10)({"type": "websocket"}, receive, send)
         return sent
 
     assert asyncio.run(main()) == [{"type": "websocket.close", "code": 1008}]

@@ -168,6 +168,23 @@ def test_a_client_that_hangs_up_has_its_work_dropped(models: Path, tmp_path: Pat
         assert server.stop()[0] == 0
 
 
+def test_a_request_that_is_half_sent_does_not_hold_up_the_end(models: Path, tmp_path: Path) -> None:
+    serve = sacl("serve", models / "causal.safetensors", "--no-page", "--port", "0")
+    with running(serve, tmp_path / "half") as server:
+        host, port = server.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as half:
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+            half.sendall(head.encode())
+            assert half.recv(1000).startswith(b"HTTP/1.1 100")  # its body is waited for
+            half.sendall(b"{")
+            code, err = server.stop()
+            answer = half.recv(1000)
+        assert code == 0
+        assert answer.startswith(b"HTTP/1.1 503")
+        [line] = [json.loads(line) for line in err.splitlines()]
+        assert (line["event"], line["status"]) == ("request", 503)
+
+
 def wait_for(happens: Callable[[], Any]) -> None:
     end = monotonic() + PATIENCE
     while not happens():

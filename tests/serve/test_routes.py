@@ -191,6 +191,48 @@ def test_when_too_many_wait_and_when_it_stops_clients_are_told_to_come_back(
     ask(service, work)
 
 
+def test_one_session_too_many_is_told_when_to_come_back(
+    ask: Any, recognizer: EmotionRecognizer, causal: EmotionRecognizer
+) -> None:
+    async def work(client: Any) -> list[Any]:
+        return [await client.post("/v1/sessions") for _ in range(2)]
+
+    first, second = ask(Service(recognizer, causal, Limits(sessions=1)), work)
+    assert [first.status_code, second.status_code] == [201, 429]
+    assert int(second.headers["retry-after"]) > 0
+    assert "1 sessions are open" in second.json()["error"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "where"),
+    [
+        ("/v1/predict", {}, "request"),
+        ("/v1/predict", {"utterances": "hi"}, "request"),
+        ("/v1/predict", {"conversations": [CHAT, {}]}, "conversation 1"),
+        ("/v1/influence", {"utterance": 0}, "request"),
+    ],
+)
+def test_what_is_no_conversation_is_told_where_and_how_to_send_one(
+    ask: Any, service: Service, path: str, content: Any, where: str
+) -> None:
+    error = ask(service, posted(path, json=content)).json()["error"]
+    assert (error["found"], error["where"]) == ("it is not a conversation", where)
+    assert error["remedy"].startswith("Send {")
+    assert "line" not in error["remedy"]
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/influence", "/v1/sessions/{session_id}/turns"])
+def test_the_keys_that_are_taken_are_those_that_are_described(ask: Any, service: Service, path: str) -> None:
+    async def work(client: Any) -> tuple[set[str], set[str]]:
+        operation = (await client.get("/openapi.json")).json()["paths"][path]["post"]
+        described = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        remedy = (await client.post(path, json={"no such key": 1})).json()["error"]["remedy"]
+        return set(described), set(remedy.partition(": ")[2].split(", "))
+
+    described, taken = ask(service, work)
+    assert described == taken
+
+
 def test_every_route_has_an_example_that_is_a_valid_request(ask: Any, service: Service) -> None:
     async def work(client: Any) -> int:
         described = (await client.get("/openapi.json")).json()

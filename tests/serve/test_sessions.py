@@ -13,7 +13,7 @@ pytest.importorskip("prometheus_client", reason="prometheus-client is not instal
 
 from sacl.conversation import Conversation
 from sacl.recognizer import UNCERTAIN, EmotionRecognizer
-from sacl.serve.errors import LimitError, SessionGone, Unavailable
+from sacl.serve.errors import LimitError, SessionGone, TooManySessions, Unavailable
 from sacl.serve.limits import Limits
 from sacl.serve.service import Service
 
@@ -155,7 +155,7 @@ def test_a_session_closed_while_a_turn_waits_takes_it_no_more(live: Any) -> None
 def test_sessions_turns_and_speakers_are_limited(live: Any) -> None:
     async def work(service: Service) -> None:
         id, other = service.open_session(), service.open_session()
-        with pytest.raises(Unavailable, match="2 sessions are open"):
+        with pytest.raises(TooManySessions, match="2 sessions are open"):
             service.open_session()
         service.close_session(other)
         other = service.open_session()

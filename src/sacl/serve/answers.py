@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse
 
 from sacl.errors import DataError, FeatureError, RecipeError, SaclError
-from sacl.serve.errors import LimitError, NoLiveModel, SessionGone, Unavailable
+from sacl.serve.errors import LimitError, NoLiveModel, SessionGone, TooManySessions, Unavailable
 
 _STATUS: dict[type[Exception], int] = {
     DataError: 400,
@@ -15,6 +15,7 @@ _STATUS: dict[type[Exception], int] = {
     RecipeError: 400,
     SessionGone: 410,
     LimitError: 422,
+    TooManySessions: 429,
     NoLiveModel: 501,
     Unavailable: 503,
 }

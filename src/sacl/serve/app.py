@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 import sacl
 from sacl.errors import SaclError
 from sacl.serve.answers import refusal, refusal_of
+from sacl.serve.bodies import Bodies
 from sacl.serve.guard import Guard
 from sacl.serve.record import Record
 from sacl.serve.routes import EVERYTHING_ELSE, add_routes
@@ -25,9 +26,9 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 _ABOUT = """Emotions of the turns of conversations.
 
 Errors are `{"error": {"found": ..., "where": ..., "remedy": ...}}`. Beside those named with each route: 401 without the
-token, 403 for another host or site, 413 for a request that is too large, 429 for too many in a minute, 503 while the
-server stops or too many requests wait (429 and 503 say in `Retry-After` when to come back). Nothing that is sent is
-written to disk.
+token, 403 for another host or site, 408 for a request that does not arrive in time, 413 for one that is too large, 429
+for too many in a minute, 503 while the server stops or too many requests wait or arrive (429 and 503 say in
+`Retry-After` when to come back). Nothing that is sent is written to disk.
 """
 
 
@@ -68,13 +69,13 @@ def create_app(
 
         app = add_page(app, service)
     app.state.streams = set[asyncio.Task[None]]()
-    limits = service.limits
+    app.state.bodies = Bodies(service.limits)
     app.add_middleware(
         Guard,
         token=token,
         hosts=tuple(hosts),
-        body_bytes=limits.body_bytes,
-        requests_per_minute=limits.requests_per_minute,
+        bodies=app.state.bodies,
+        requests_per_minute=service.limits.requests_per_minute,
     )
     app.add_middleware(Record, metrics=service.metrics, routes=named, streams=app.state.streams)
     return app

@@ -39,3 +39,10 @@ class Unavailable(SaclError):
     def __init__(self, found: str, remedy: str, retry_seconds: int) -> None:
         super().__init__(found, remedy=remedy)
         self.retry_seconds = retry_seconds
+
+
+class TooManySessions(Unavailable):
+    """Another live session beside those that are open (429)."""
+
+    def __init__(self, open: int) -> None:
+        super().__init__(f"{open} sessions are open, which are the most", "Close one, or try again later", 60)

@@ -1,6 +1,6 @@
 """What stands before every route, the page's own included: who may ask, how much, and how often.
 
-Plain ASGI: responses are never held back, and request bodies are counted as they stream.
+Plain ASGI: responses are never held back, and request bodies are counted as they stream; see `bodies`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sacl.serve.answers import refusal
-
-_DRAINED = 16
-"""A body that is too large is read on, and thrown away, up to so many times the limit: most clients send all of it
-before they look at an answer."""
-
-
-class Refused(Exception):
-    """Carries the answer."""
-
-    def __init__(self, answer: Response) -> None:
-        self.answer = answer
+from sacl.serve.bodies import Bodies, Body, Refused
 
 
 class Guard:
@@ -40,7 +30,7 @@ class Guard:
         token: what a client has to know; None lets everybody in.
         hosts: names under which the server is asked for. Another name in `Host` may be a page that was led here by
             DNS. With 0.0.0.0 or :: among them every address is allowed as well, for an address is no name.
-        body_bytes: most bytes of a request.
+        bodies: those of all requests.
         requests_per_minute: of one client, told by its address.
         clock: seconds from any fixed moment.
     """
@@ -50,11 +40,11 @@ class Guard:
         app: ASGIApp,
         token: str | None,
         hosts: Iterable[str],
-        body_bytes: int,
+        bodies: Bodies,
         requests_per_minute: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._app, self._body_bytes = app, body_bytes
+        self._app, self._bodies = app, bodies
         self._token = None if token is None else token.encode()
         self._hosts = {host.lower().strip("[]") for host in hosts}
         self._any_address = not self._hosts.isdisjoint({"0.0.0.0", "::"})
@@ -68,52 +58,41 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         else:
-            headers = Headers(scope=scope)
+            headers, body = Headers(scope=scope), Body(self._bodies, receive)
             try:
                 self._check_host(headers)
                 self._check_rate(scope)
                 self._check_token(scope, headers)
-                if int(headers.get("content-length", 0)) > self._body_bytes:
+                if int(headers.get("content-length", 0)) > self._bodies.limits.body_bytes:
                     if "expect" not in headers:  # else the client waits for leave to send it
-                        await _drain(receive, _DRAINED * self._body_bytes)
-                    raise Refused(self._too_large())
+                        await body.drain()
+                    raise Refused(body.too_large())
             except Refused as refused:
                 await refused.answer(scope, receive, send)
             else:
-                await self._counted(scope, receive, send)
+                await self._counted(scope, body, send)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app, whose request ends where it gets too large; then its own answer to that is not sent."""
-        seen, has_begun, is_large = 0, False, False
-
-        async def counting() -> Message:
-            nonlocal seen, is_large
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._body_bytes:
-                is_large = True
-                raise Refused(self._too_large())
-            return message
+    async def _counted(self, scope: Scope, body: Body, send: Send) -> None:
+        """The app, whose request ends where its body is refused; then its own answer to that is not sent."""
+        has_begun = False
 
         async def sending(message: Message) -> None:
             nonlocal has_begun
-            if is_large and not has_begun:
+            if body.refusal is not None and not has_begun:
                 return
             has_begun = True
             await send(message)
 
         try:
-            await self._app(scope, counting, sending)
+            await self._app(scope, body.receive, sending)
         except Exception:
-            if not is_large:
+            if body.refusal is None:
                 raise
-        if is_large and not has_begun:
-            await _drain(receive, _DRAINED * self._body_bytes)
-            await self._too_large()(scope, receive, send)
-
-    def _too_large(self) -> JSONResponse:
-        found = f"the request has more than {self._body_bytes} bytes"
-        return refusal(413, found, remedy="Send fewer conversations at a time", headers={"connection": "close"})
+        finally:
+            body.release()
+        if body.refusal is not None and not has_begun:
+            await body.drain()
+            await body.refusal(scope, body.receive, send)
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()
@@ -201,14 +180,6 @@ class Rate:
             return (1 - left) * 60 / most
         self._left[client] = (left - 1, now)
         return 0
-
-
-async def _drain(receive: Receive, most: int) -> None:
-    while most > 0:
-        message = await receive()
-        most -= len(message.get("body", b""))
-        if not message.get("more_body"):
-            return
 
 
 def _hostname(host: str) -> str:

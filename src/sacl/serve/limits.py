@@ -9,11 +9,17 @@ from dataclasses import dataclass
 class Limits:
     """What one process takes on; whatever is beyond it is refused with a clear answer.
 
-    Memory is bounded by them: about `waiting` times `body_bytes` for requests, and 1.5 kB a speaker for live sessions.
+    They bound what clients can make it hold: bodies of `waiting` times `body_bytes` that are read or wait to be, of
+    `arriving` times `body_bytes` (and some 0.2 MB a connection) that are on their way, and 1.5 kB a speaker of live
+    sessions. What is parsed of a body takes several times its size.
     """
 
     body_bytes: int = 4 * 2**20
     """Of one request, counted as they arrive."""
+    body_seconds: float = 30
+    """In which a request has to arrive."""
+    arriving: int = 16
+    """Times `body_bytes`: what requests that have not arrived yet may hold together."""
     conversations: int = 100
     """Of one request."""
     turns: int = 5_000

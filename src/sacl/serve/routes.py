@@ -15,7 +15,7 @@ from starlette.routing import Match
 import sacl
 from sacl.conversation import Conversation
 from sacl.errors import DataError
-from sacl.interchange import from_object, utterance
+from sacl.interchange import utterance
 from sacl.recognizer.writing import conversation_object, turn_object
 from sacl.serve import wire
 from sacl.serve.errors import Unavailable
@@ -54,6 +54,11 @@ _PREDICT = wire.body(
         "id": {"type": "string"},
         "utterances": _CONVERSATION["properties"]["utterances"],  # type: ignore[index]
         "conversations": {"type": "array", "items": _CONVERSATION, "description": "In place of `utterances`."},
+        "labels": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Of the corpus that a conversation was taken from; not read.",
+        },
         "threshold": _NUMBER,
     },
 )
@@ -104,7 +109,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         given = await wire.read_object(request, ("id", "utterances", "conversations", "threshold", "labels"))
         several = given.get("conversations")
         if several is None:
-            conversations = [from_object(given)]
+            conversations = [wire.conversation(given)]
         elif not isinstance(several, list) or "utterances" in given:
             raise DataError(
                 "`conversations` is no list, or stands beside `utterances`",
@@ -112,7 +117,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
                 remedy="Give one conversation, or a list of them",
             )
         else:
-            conversations = [from_object(c, str(i), f"conversation {i}") for i, c in enumerate(several)]
+            conversations = [wire.conversation(c, str(i), f"conversation {i}") for i, c in enumerate(several)]
         request.scope["sacl.turns"] = sum(map(len, conversations))
         results = await _while_there(request, service.predict_all(conversations, given.get("threshold")))
         if results is None:
@@ -129,7 +134,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
     )
     async def influence(request: Request) -> Response:
         given = await wire.read_object(request, ("conversation", "utterance", "nearest"))
-        conversation = from_object(given.get("conversation"))
+        conversation = wire.conversation(given.get("conversation"))
         request.scope["sacl.turns"] = len(conversation)
         asked = service.influence(conversation, _utterance(given), given.get("nearest", 200))
         results = await _while_there(request, asked)
@@ -148,7 +153,7 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         summary="Open a live session",
         status_code=201,
         response_model=wire.Opened,
-        responses=_refusals(501),
+        responses=_refusals(400, 429, 501),
     )
     async def open_session(request: Request) -> Response:
         if await request.body():

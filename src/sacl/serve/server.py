@@ -22,8 +22,12 @@ if TYPE_CHECKING:  # a port that is in use is to be told before PyTorch is loade
 
 _STREAMS = 1.0
 """Seconds in which the page shows the last answers, before its streams are ended."""
+_BODIES = 1.0
+"""Seconds in which requests that were begun have to arrive."""
 _SLOW = 10.0
 """Seconds in which a client has to fetch its answer, once all are there."""
+_GONE = 1.0
+"""Seconds in which the tasks of a client end, once its connection is cut."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -79,9 +83,13 @@ class _Server(uvicorn.Server):
         ending.cancel()
 
     async def _end(self) -> None:
+        self._app.state.bodies.end(_BODIES)
         await self._service.stop()
         await asyncio.sleep(_STREAMS)
         for task in list(self._app.state.streams):
             task.cancel()
         await asyncio.sleep(_SLOW)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # in order; an exit by force is logged as a failure
+        await asyncio.sleep(_GONE)
         self.force_exit = True

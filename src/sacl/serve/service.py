@@ -150,7 +150,7 @@ class Service:
         """A live conversation; its id is a secret of 256 bits.
 
         Raises:
-            NoLiveModel: there is no causal model. Unavailable: there are too many sessions, or the server stops.
+            NoLiveModel: there is no causal model. TooManySessions: there are. Unavailable: the server stops.
         """
         causal = self._live()
         if not self.is_ready:

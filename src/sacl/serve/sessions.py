@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from sacl.recognizer import Stream
-from sacl.serve.errors import LimitError, SessionGone, Unavailable
+from sacl.serve.errors import LimitError, SessionGone, TooManySessions
 from sacl.serve.limits import Limits
 
 
@@ -51,12 +51,10 @@ class Sessions:
         """The id of a new one.
 
         Raises:
-            Unavailable: there are too many.
+            TooManySessions: there are.
         """
         if len(self) >= self._limits.sessions:
-            raise Unavailable(
-                f"{len(self._sessions)} sessions are open, which are the most", "Close one, or try again later", 60
-            )
+            raise TooManySessions(len(self._sessions))
         id, now = secrets.token_urlsafe(32), self.clock()
         self._sessions[id] = Session(stream, now, now)
         return id

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sacl.conversation import Conversation
 from sacl.errors import DataError
-from sacl.interchange import parsed
+from sacl.interchange import from_object, parsed
 
 
 class Turn(BaseModel):
@@ -111,6 +112,14 @@ async def read_object(request: Request, keys: Sequence[str]) -> dict[str, Any]:
             remedy = f"Leave it out, or use one of: {', '.join(keys)}"
             raise DataError(f"unknown key {key!r:.40}", where="request", remedy=remedy)
     return found
+
+
+def conversation(found: object, position: str = "0", where: str = "") -> Conversation:
+    """The conversation that a part of a request stands for; see `from_object`, whose remedy here is for files."""
+    if not isinstance(found, dict) or not isinstance(found.get("utterances"), list):
+        remedy = 'Send {"utterances": [{"speaker": "Ann", "text": "Hello"}]}, see /openapi.json'
+        raise DataError("it is not a conversation", where=where or "request", remedy=remedy)
+    return from_object(found, position, where)
 
 
 CHAT = {

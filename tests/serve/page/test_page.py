@@ -186,6 +186,28 @@ def test_the_threshold_says_which_turns_are_uncertain(visit: Any) -> None:
     one.expect(one.page.locator(".turn .unsure:visible")).to_have_count(0)
 
 
+_CONTRASTS = """(some) => some.map((one) => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => numbers(colour).slice(0, 3)
+    .map((x) => (x / 255 <= 0.04045 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  let under = one;
+  while (under.parentElement && numbers(getComputedStyle(under).backgroundColor)[3] === 0) under = under.parentElement;
+  const pair = [getComputedStyle(one).color, getComputedStyle(under).backgroundColor].map(light);
+  return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+})"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_ends_of_the_threshold_can_be_read(visit: Any, scheme: str) -> None:
+    one = visit(color_scheme=scheme)
+    one.paste(CHAT)
+    one.turns(4)
+    ends = one.page.locator(".tools :is(.min_value, .max_value):visible")
+    one.expect(ends).to_have_text(["0", "1"])
+    assert min(ends.evaluate_all(_CONTRASTS)) >= 4.5
+
+
 def test_a_conversation_of_2000_turns_is_paged(visit: Any) -> None:
     one = visit()
     one.open("long.txt", "".join(f"{'Ann' if i % 3 else 'Bo'}: it was paper {i}\n" for i in range(2000)).encode())
