@@ -13,8 +13,8 @@ from figures import Row
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = (
-    "# What it costs\n\nWritten by `make bench`, a section a file. Medians of at least five, in brackets from the least "
-    "to the greatest.\n"
+    "# What it costs\n\nWritten by `make bench`, a section a file. Medians of at least five, in brackets from least "
+    "to greatest.\n"
 )
 ROWS = pytest.StashKey[list[tuple[str, str, str]]]()
 

@@ -161,6 +161,34 @@ def test_reading_does_not_hold_the_file_in_memory(tmp_path: Path, name: str) -> 
     assert peak < path.stat().st_size / 4
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_results_are_read_again_as_conversations(tmp_path: Path, name: str, indent: int | None) -> None:
+    turn = {
+        "id": "t",
+        "speaker": "Ann",
+        "text": "Hi",
+        "emotion": "joy",
+        "probability": 0.5,
+        "probabilities": {"joy": 0.5},
+    }
+    chats = [{"id": "c", "utterances": [turn]}, {"utterances": [turn]}]
+    (tmp_path / name).write_text(json.dumps(chats, indent=indent))
+    read = list(read_conversations(tmp_path / name))
+    assert read == [Conversation(id, [Utterance("Ann", "Hi", "joy", "t")]) for id in ("c", "1")]
+    (tmp_path / name).write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    assert list(read_conversations(tmp_path / name)) == read
+
+
+def test_a_list_at_fault_is_placed(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('[{"utterances": [{"speaker": "Ann", "text": "Hi"}]},\n {"turns": []}]')
+    with pytest.raises(DataError, match=r"a\.jsonl, line 1, element 1: it is not a conversation"):
+        list(read_conversations(tmp_path / "a.jsonl"))
+    (tmp_path / "a.jsonl").write_text("[{\n")
+    with pytest.raises(DataError, match=r"a\.jsonl, line 1: it is not JSON"):
+        list(read_conversations(tmp_path / "a.jsonl"))
+
+
 # Speaker: text.
 
 
@@ -188,6 +216,44 @@ def test_these_are_speakers(speaker: str, text: str) -> None:
 def test_these_are_no_speakers_but_go_on_with_the_turn(text: str) -> None:
     [chat] = read(f"Ann: Hello\n{text}\n", "txt")
     assert chat.utterances[0].text == f"Hello {text}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "({}) Ann: at 12:30: now",
+        "[{}] Ann: at 12:30: now",
+        "[{} AM] Ann: at 12:30: now",
+        "{} Ann: at 12:30: now",
+        "{} pm - Ann: at 12:30: now",
+        "2024-01-31 {} Ann: at 12:30: now",
+        "2024-01-31T{}Z Ann: at 12:30: now",
+        "[31.12.2023, {}] Ann: at 12:30: now",
+        "31/12/23 {} Ann: at 12:30: now",
+        "[2024-01-31] Ann: at 12:30: now",
+        "Ann ({}): at 12:30: now",
+        "Ann [2024-01-31 {}]: at 12:30: now",
+    ],
+)
+@pytest.mark.parametrize("clock", ["9:15", "10:15:03", "00:01:02.500"])
+def test_a_clock_or_date_beside_the_speaker_is_no_part_of_the_name(line: str, clock: str) -> None:
+    first = line.format(clock)
+    [chat] = read(f"{first}\n{first.replace('Ann', 'Bo Lee')}\nand {clock} more\n", "txt")
+    assert [(u.speaker, u.text) for u in chat.utterances] == [
+        ("Ann", "at 12:30: now"),
+        ("Bo Lee", f"at 12:30: now and {clock} more"),
+    ]
+
+
+def test_a_long_line_of_spaces_takes_no_longer_than_it_is_long() -> None:
+    with pytest.raises(DataError, match="starts without a speaker"):
+        read(f"Ann{' ' * 2**20}[10:15]{' ' * 2**20}x\n", "txt")
+
+
+@pytest.mark.parametrize("first", ["31.12.2023 ora 21.15 - Matti: Hei", "[31.12.2023 noin 21.15] Matti: Hei"])
+def test_a_first_line_with_a_date_and_time_of_an_unknown_form_is_refused(first: str) -> None:
+    with pytest.raises(DataError, match=r"line 1: (it begins with a date and a time in no form|.*without a speaker)"):
+        read(f"{first}\n", "txt")
 
 
 @pytest.mark.parametrize("text", ["Hello\n", "Ann: Hello\n\nand then\n"])

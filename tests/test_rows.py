@@ -60,7 +60,9 @@ def test_an_utterance_column_may_bear_the_name_of_another_default() -> None:
     ("bad", "found"),
     [
         ("speaker,words\nAnn,Hello\n", "line 1: the column 'text' is missing. The file has: 'speaker', 'words'"),
-        ("speaker;text\nAnn;Hello\n", "line 1: the column 'speaker' is missing. The file has: 'speaker;text'"),
+        ("speaker,words\nAnn,Hello\n", "line 1: .* or say which to read; .*--speaker-column, --text-column"),
+        ("speaker;words\nAnn;Hello\n", "line 1: the column 'text' is missing. The file has: 'speaker', 'words'"),
+        ("speaker;text\nAnn;Hello;you\n", "line 2: the row has 3 cells, the header 2"),
         ("speaker,text,text\nAnn,a,b\n", "line 1: the column 'text' stands twice"),
         ("speaker,text,Emotion\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'Emotion'"),
         ("speaker,text,emotions\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'emotions'"),
@@ -85,6 +87,50 @@ def test_a_row_of_csv_at_fault_is_placed(tmp_path: Path, bad: str, found: str) -
     with pytest.raises(DataError, match=f"a.csv, {found}") as caught:
         list(read_conversations(tmp_path / "a.csv"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "call",
+        "ticket",
+        "session_id",
+        "chat_id",
+        "Dialogue_ID",
+        "thread_id",
+        "case",
+        "meeting",
+        "room",
+        "channel",
+        "callIds",
+    ],
+)
+def test_a_column_that_would_tell_conversations_apart_is_not_passed_over(column: str) -> None:
+    text = f"{column},speaker,text\n1,Ann,Hello\n2,Bo,Hi\n"
+    with pytest.raises(
+        DataError, match=f"no column 'conversation', but one '{column}'.*--conversation-column '{column}'"
+    ):
+        read(text)
+    assert [c.id for c in read(text, conversation=column)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("column", ["recall", "caller", "locally", "bathroom", "showcase"])
+def test_a_word_within_another_tells_nothing_apart(column: str) -> None:
+    assert len(read(f"{column},speaker,text\n1,Ann,Hello\n2,Bo,Hi\n")) == 1
+
+
+def test_columns_that_are_read_as_something_else_tell_nothing_apart() -> None:
+    [chat] = read("call,chat\nAnn,Hello\nBo,Hi\n", speaker="call", text="chat")
+    assert len(chat) == 2
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_cells_stand_between_what_the_header_has(mark: str) -> None:
+    text = '\n"speaker",text,time\nAnn,"Hello, you; there\t!\nBye",1\n'.replace(",t", mark + "t")
+    text = text.replace("Ann,", "Ann" + mark).replace('",1', f'"{mark}1')
+    [chat] = read(text)
+    assert chat.utterances[0].text == "Hello, you; there\t!\nBye"
+    assert chat.utterances[0].time == 1.0
 
 
 def test_a_column_that_was_asked_for_by_name_must_be_there() -> None:

@@ -26,7 +26,12 @@ from sacl.textfile import numbered_lines
         ("blank.csv", b"\r\n", "it has no header"),
         ("a.xlsx", b"PK", "its format cannot be told from the name"),
         ("latin.txt", b"Ann: fine\nBo: caf\xe9\n", r"line 2: it is not UTF-8 \(byte 8 of the line\)\. .*iconv"),
-        ("utf16.csv", "speaker,text\n".encode("utf-16"), r"line 1: it is not UTF-8"),
+        ("cut16.csv", "speaker,text\n".encode("utf-16")[:-1], "it is not UTF-16, though it begins so"),
+        ("binary.txt", b"Ann: \x00\x81\xff\n", "line 1: it is not text"),
+        ("chat.txt", gzip.compress(b"Ann: Hello\n"), "it is gzip data, not text.*gzip -dc"),
+        ("table.csv", b"PK\x03\x04\x14\0", "it is a ZIP archive, as .xlsx .*save a table as CSV"),
+        ("call.txt", b"RIFF\x24\x08\0\0WAVEfmt ", "it is sound or a film"),
+        ("minutes", b"%PDF-1.7\n%\xe2\xe3", "it is a PDF"),
         ("utf16be.csv", "speaker,text\n".encode("utf-16-be"), r"line 1: it holds a NUL"),
         ("nul.txt", b"Ann: hi\nBo: a\0b\n", "line 2: it holds a NUL"),
         ("plain.jsonl.gz", b'{"id": "c1"}', "gzip data is damaged"),
@@ -84,6 +89,32 @@ def test_a_stream_that_is_not_utf8_is_refused_however_it_was_opened(errors: str)
     stream = io.TextIOWrapper(io.BytesIO(b"Ann: caf\xe9\n"), "utf-8", errors=errors)
     with pytest.raises(DataError, match="it is not UTF-8"):
         list(read_conversations(stream, "txt"))
+
+
+@pytest.mark.parametrize("begun", [gzip.compress(b"Ann: Hello\n"), b"\x89PNG\r\n\xff"])
+def test_a_stream_that_is_no_text_is_called_what_it_is(begun: bytes) -> None:
+    stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(begun)), "utf-8", errors="surrogateescape")
+    with pytest.raises(DataError, match=r"it is (gzip data|a picture), not text"):
+        list(read_conversations(stream))
+
+
+@pytest.mark.parametrize("text", ["RIFF: Hello\n", "BZh: Hello\n", "PK: ID3\n", "%PDF: well\n", "1\x1f: x\n"])
+def test_text_that_begins_like_the_name_of_a_kind_is_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text("Ann: Hi\n" + text)
+    (tmp_path / "b.txt").write_text(text)
+    assert list(numbered_lines(tmp_path / "b.txt", "b")) == [(1, text)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_utf_16_with_its_mark_is_read(tmp_path: Path, encoding: str, name: str) -> None:
+    text = "speaker;text\r\nAnn;Gr\u00fc\u00dfe \u2028 \U0001f600\u010a\r\nBo;Hi\r\n"
+    raw = ("" if encoding == "utf-16" else "\ufeff").encode(encoding) + text.encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    [chat] = read_conversations(tmp_path / name)
+    assert [u.text for u in chat.utterances] == ["Gr\u00fc\u00dfe \u2028 \U0001f600\u010a", "Hi"]
+    buffer = io.BufferedReader(io.BytesIO(raw))
+    assert list(read_conversations(io.TextIOWrapper(buffer, "utf-8"), "csv")) == [chat]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.txt"])

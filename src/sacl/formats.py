@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TextIO, get_args
@@ -20,13 +21,16 @@ from sacl.exports.captions import read_captions
 from sacl.exports.slack import is_export, read_slack, read_slack_folder
 from sacl.exports.told import Format, told_from
 from sacl.exports.whatsapp import DateOrder, read_whatsapp
-from sacl.interchange import assembled, from_object, parsed, refuse_too_long
+from sacl.interchange import assembled, from_object, parsed, refuse_too_long, within
 from sacl.rows import DEFAULT_COLUMNS, Columns, read_csv, refuse_loss, write_csv
-from sacl.textfile import SPEAKER, Line, Progress, kind_of, numbered_lines, require_file, written_aside
+from sacl.textfile import DATE, SPEAKER, Line, Progress, kind_of, numbered_lines, require_file, written_aside
 
 __all__ = ["DEFAULT_COLUMNS", "Columns", "DateOrder", "Format", "Written", "read_conversations", "write_conversations"]
 
 Written = Literal["jsonl", "csv", "txt"]
+
+_DATED = re.compile(rf"[\[(<]?{DATE}")
+_TIMED = re.compile(r"[0-9][.:h][0-9]{2}")
 
 LARGEST_EXPORT = 512 * 2**20
 """Characters. It is held as a whole; a larger file is hardly a chat's."""
@@ -43,12 +47,14 @@ def read_conversations(
 ) -> Iterator[Conversation]:
     """Conversations of a file or an open text stream, one after another.
 
-    - `jsonl`: one conversation a line, as in interchange.from_object; without `id` it is named by its position.
-    - `csv`: one utterance a row, under a header; see Columns. The rows of a conversation stand together.
+    - `jsonl`: one conversation a line, as in interchange.from_object; without `id` it is named by its position. A
+      JSON document of one, or a list of them, is read too, as a whole.
+    - `csv`: one utterance a row, under a header; see Columns. The rows of a conversation stand together, cells
+      between commas, semicolons or tabs.
     - `txt`: one turn a line, `Ann: Hello`. A blank line ends a conversation; each is named by its position.
       A speaker is what stands before the first colon, if it starts with a letter or digit, has at most 40
-      characters, none of them `,;!?"`, and a space or the line's end follows the colon. Any other line goes on with
-      the turn above.
+      characters, none of them `,;!?"`, and a space or the line's end follows the colon. A date or clock before the
+      speaker, or behind in brackets, is left out. Any other line goes on with the turn above.
     - `whatsapp`, `slack`, `vtt`, `srt`: see sacl.exports. Of Slack also a channel's folder, or the whole export's.
 
     Args:
@@ -161,6 +167,7 @@ def _suffix(name: str) -> str:
 def _format(name: str, format: str | None) -> Format | None:
     """What was asked for, or what the name says; None where the content has to say it."""
     suffix = _suffix(name)
+    suffix = "csv" if suffix == "tsv" else suffix
     kind: Any = format or (suffix if suffix in ("jsonl", "csv", "vtt", "srt") else None)
     if kind is None and suffix in ("", "txt", "json"):
         return None
@@ -172,6 +179,9 @@ def _format(name: str, format: str | None) -> Format | None:
 def _unknown(name: str, format: str | None, known: Any) -> DataError:
     if format is None and _suffix(name) == "zip":
         remedy = "Unpack it, and give the file or folder within"
+    elif format is None and known is Format:
+        kinds = ", ".join(get_args(known))
+        remedy = f"Say what it is with --from: {kinds}; a chat's lines may be called .txt, a table be saved as .csv"
     else:
         remedy = f"Use one of: {', '.join(get_args(known))}"
     found = f"the format {format!r} is not known" if format else "its format cannot be told from the name"
@@ -193,9 +203,19 @@ def _some(conversations: Iterator[Conversation], name: str) -> Iterator[Conversa
 def _read_jsonl(lines: Iterator[Line], name: str) -> Iterator[Conversation]:
     position = 0
     for n, line in lines:
+        if not position and (line.lstrip().startswith("[") or line.strip() == "{"):
+            yield from _read_document(itertools.chain([(n, line)], lines), name, place(file=name, line=n))
+            return
         if line.strip():
             yield from_object(parsed(line, place(file=name, line=n)), str(position), place(file=name, line=n))
             position += 1
+
+
+def _read_document(lines: Iterator[Line], name: str, where: str) -> Iterator[Conversation]:
+    """Of JSON over several lines: a list of conversations, as `sacl predict --json` writes it, or a single one."""
+    found = parsed("".join(line for _, line in _bounded(lines, name)), where)
+    for i, one in enumerate(found if isinstance(found, list) else [found]):
+        yield from_object(one, str(i), within(where, element=i))
 
 
 def _write_jsonl(conversations: Iterable[Conversation], out: TextIO) -> None:
@@ -223,6 +243,9 @@ def _read_txt(lines: Iterator[Line], name: str) -> Iterator[Conversation]:
 
 def _add_turn(turns: list[tuple[str, str]], line: str, where: str) -> None:
     start = SPEAKER.fullmatch(line)
+    if start and not turns and _DATED.match(line) and _TIMED.search(start[1]):
+        remedy = "Write it as `2024-01-31 10:15 Ann: Hello`, or leave dates and clocks out"
+        raise DataError("it begins with a date and a time in no form that is known", where=where, remedy=remedy)
     if start:
         turns.append((start[1], start[2] or ""))
     elif turns:

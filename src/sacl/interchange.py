@@ -15,6 +15,9 @@ from sacl.errors import DataError, FeatureError, place
 
 TURN_KEYS = ("speaker", "text", "emotion", "id", "time", "vector")
 
+RECOGNISED_KEYS = ("probability", "probabilities")
+"""What recognition writes beside the emotion; passed over, so that results are read again as conversations."""
+
 MOST_TURNS = 250_000
 """Of one conversation. A model reads it as a whole, at some 11 kB a turn: these take about 3 GB."""
 
@@ -44,8 +47,8 @@ def from_object(found: object, position: str = "0", where: str = "") -> Conversa
 
     Args:
         found: `{"id": "c1", "utterances": [{"speaker": "Ann", "text": "Hello"}]}`. An utterance may have `emotion`,
-            `id`, `time` (seconds) and `vector` as well; its other keys are refused, since a misspelt one would lose
-            its values in silence. Other keys of the conversation are ignored.
+            `id`, `time` (seconds) and `vector` as well; the probabilities of a result are passed over, other keys
+            refused, since a misspelt one would lose its values in silence. Other keys of the conversation are ignored.
         position: names a conversation that has no id.
         where: the place that errors name.
 
@@ -102,7 +105,7 @@ def utterance(turn: object, position: int, where: str) -> Utterance:
     id = turn.get("id") if isinstance(turn.get("id"), str) else position
     where = within(where, utterance=id)
     for key in turn:
-        if key not in TURN_KEYS:
+        if key not in (*TURN_KEYS, *RECOGNISED_KEYS):
             near = difflib.get_close_matches(key, TURN_KEYS, 1)
             remedy = f"Write {near[0]!r}" if near else f"Leave it out, or use one of: {', '.join(TURN_KEYS)}"
             raise DataError(f"unknown key {key!r}", where=where, remedy=remedy)

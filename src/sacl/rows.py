@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -47,12 +48,30 @@ class Columns:
 
 DEFAULT_COLUMNS = Columns()
 
+_OPTIONS = "; in Python with columns, at the shell with --speaker-column, --text-column, --conversation-column"
+
+_APART = re.compile(
+    r"(?<![a-z])(conversation|convo?|dialog(ue)?|session|thread|chat|call|ticket|case|meeting|room|channel)s?"
+    r"([ _-]?(id|nr|no|num|number|name|key))?(?![a-z])"
+)
+
+
+def telling_apart(names: Iterable[str], columns: Columns) -> list[str]:
+    """Columns among these that tell conversations apart, most likely, and are not asked for as anything else.
+
+    >>> telling_apart(["supportTicket", "callId", "said", "recall"], DEFAULT_COLUMNS)
+    ['supportTicket', 'callId']
+    """
+    used = [getattr(columns, field.name) for field in fields(columns)]
+    words = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in names if name not in used}
+    return [name for name, word in words.items() if _APART.search(word)]
+
 
 def read_csv(lines: Iterator[Line], name: str, columns: Columns) -> Iterator[Conversation]:
     """Conversations of numbered lines, one at a time; `name` is what errors call the file."""
     seen = Seen()
     id, begun, turns = "0", 0, list[Utterance]()
-    for n, row in csv_rows(lines, name, columns.required()):
+    for n, row in csv_rows(lines, name, columns.required(), _OPTIONS):
         if not begun:
             _refuse_near_misses(row, columns, name)
         here = row.get(columns.conversation, "0")
@@ -73,8 +92,18 @@ def read_csv(lines: Iterator[Line], name: str, columns: Columns) -> Iterator[Con
         yield assembled(id, turns, place(file=name, line=begun, conversation=id))
 
 
-def _refuse_near_misses(header: Iterable[str], columns: Columns, name: str) -> None:
+def _refuse_near_misses(header: Collection[str], columns: Columns, name: str) -> None:
     """Without its column of labels or ids a file is read all the same, and wrongly if that was only misspelt."""
+    apart = [] if columns.conversation in header else telling_apart(header, columns)
+    if apart:
+        # All rows would be read as a single conversation.
+        raise DataError(
+            f"there is no column {columns.conversation!r}, but one {apart[0]!r}",
+            where=place(file=name, line=1),
+            remedy=f"Call it {columns.conversation!r} if it tells conversations apart; "
+            f"or say so with --conversation-column {apart[0]!r}; "
+            "drop it if the whole file is one conversation",
+        )
     names = [getattr(columns, field.name) for field in fields(columns)]
     free = {column.lower(): column for column in header if column not in names}
     for wanted in filter(None, (columns.emotion, columns.conversation)):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import os
 import re
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
@@ -22,8 +23,35 @@ Progress = Callable[[str, int, int], None]
 LONGEST_LINE = 64 * 2**20
 """A longer line is taken for a file of another kind rather than read into memory."""
 
-SPEAKER = re.compile(r"\s*(\w[^:,;!?\"]{0,39}?)\s*:(?:\s+(.*))?", re.DOTALL)
-"""Up to 40 characters before a colon that a space or the line's end follows: `12:30` and `https://` are no speakers."""
+DATE = r"(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:[0-9]{4}|[0-9]{2}))(?![0-9])"
+_CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,6})?)?(?:\s?[AaPp]\.?[Mm]\b\.?|Z\b|[+-][0-9]{2}:?[0-9]{2})?"
+_WHEN = rf"(?:{DATE}(?:(?:T|,?\s+){_CLOCK})?|{_CLOCK})"
+
+SPEAKER = re.compile(
+    rf"\s*(?:(?:\[{_WHEN}\]|\({_WHEN}\)|<{_WHEN}>|{_WHEN}(?=\s))\s*(?:[-–—|]\s*)?)?"
+    rf"(\w[^:,;!?\"]{{0,39}}?)(?:\s*(?:\[{_WHEN}\]|\({_WHEN}\)))?\s*:(?:\s+(.*))?",
+    re.DOTALL,
+)
+"""Up to 40 characters before a colon that a space or the line's end follows: `12:30` and `https://` are no speakers.
+
+A date or clock before them, or behind them in brackets, is no part of the name: `[10:15] Ann: Hi`, `Ann (10:15): Hi`.
+"""
+
+_KINDS = {
+    "gzip data": rb"\x1f\x8b",
+    "a ZIP archive, as .xlsx and .docx are too": rb"PK\x03\x04",
+    "an old Word or Excel file": rb"\xd0\xcf\x11\xe0",
+    "a PDF": rb"%PDF-\d",
+    "a picture": rb"\x89PNG|\xff\xd8\xff|GIF8[79]a",
+    "sound or a film": rb"RIFF....(?:WAVE|AVI )|ID3[\x02-\x04]|OggS\0|fLaC|\0...ftyp|\x1aE\xdf\xa3|\xff[\xf2\xf3\xfb]",
+    "packed data": rb"BZh\d1AY|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!\x1a",
+    "a table of Parquet": rb"PAR1\x15",
+    "a data base of SQLite": rb"SQLite format 3\0",
+}
+"""How files begin that are no text."""
+
+_UNPACK = {"gzip data": ": gzip -dc OLD > NEW", "a ZIP archive, as .xlsx and .docx are too": ", or save a table as CSV"}
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def kind_of(path: Path) -> Literal["file", "folder", "nothing"]:
@@ -50,7 +78,8 @@ def numbered_lines(
 ) -> Iterator[Line]:
     """Lines of a UTF-8 file, gzipped if its name ends in `.gz`, or of an open text stream, numbered from 1.
 
-    Line ends are kept. Only a newline ends a line of a file: U+2028 and its like may stand in a text.
+    A file that begins with the byte-order mark of UTF-16 is read as that. Line ends are kept. Only a newline
+    ends a line of a file: U+2028 and its like may stand in a text.
 
     Args:
         source: where the lines come from.
@@ -64,7 +93,7 @@ def numbered_lines(
     """
     n = read = told = 0
     try:
-        with _opened(source) as (stream, position, total):
+        with _opened(source, name) as (stream, position, total):
             while raw := stream.readline(LONGEST_LINE):
                 n += 1
                 read += len(raw)
@@ -83,37 +112,85 @@ def numbered_lines(
                 yield n, line.removeprefix("\ufeff") if n == 1 else line
             if progress is not None:
                 progress("read", total or read, total)
-    except UnicodeError as error:
-        # A text stream decodes ahead of its lines, so only of a file is the place known.
-        known = isinstance(source, Path) and isinstance(error, UnicodeDecodeError)
-        raise DataError(
-            f"it is not UTF-8 (byte {error.start + 1} of the line)" if known else "it is not UTF-8",  # type: ignore[attr-defined]
-            where=place(file=name, line=n if known else None),
-            remedy="Convert it, say with: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
-        ) from None
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise _not_utf8(error, name, n if isinstance(source, Path) else None) from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise DataError("the gzip data is damaged", where=name, remedy="Get or write the file again") from None
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror or error})", where=name, remedy="Check the file") from None
 
 
+def _not_utf8(error: Any, name: str, line: int | None) -> DataError:
+    """What to say of a UnicodeError; no line of a stream, which is decoded ahead of its lines."""
+    where = place(file=name, line=line)
+    raw = error.object if isinstance(error.object, bytes) else error.object.encode("utf-8", "surrogatepass")
+    if error.encoding.startswith("utf-16"):
+        return DataError("it is not UTF-16, though it begins so", where=where, remedy="Save it as UTF-8")
+    if _NO_TEXT.search(raw):
+        return DataError("it is not text", where=where, remedy="Give a text file, saved as UTF-8")
+    return DataError(
+        "it is not UTF-8" + ("" if line is None else f" (byte {error.start + 1} of the line)"),
+        where=where,
+        remedy="Convert it, say with: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW",
+    )
+
+
 @contextmanager
-def _opened(source: Path | TextIO) -> Iterator[tuple[Any, Callable[[], int] | None, int]]:
+def _opened(source: Path | TextIO, name: str) -> Iterator[tuple[Any, Callable[[], int] | None, int]]:
     """The stream; how far its file is read, None where that is what came out of it; and its length, 0 for unknown."""
     if not isinstance(source, Path):
-        yield source, None, 0
+        with _as_text(source, getattr(source, "buffer", None), name) as stream:
+            yield stream, None, 0
         return
-    with source.open("rb") as raw:
+    with source.open("rb") as raw, ExitStack() as opened:
         total = os.fstat(raw.fileno()).st_size  # 0 of a pipe
-        if source.suffix != ".gz":
-            yield raw, None, total
-            return
-        with gzip.open(raw, "rb") as stream:
-            yield stream, raw.tell if raw.seekable() else None, total
+        unpacked = opened.enter_context(gzip.open(raw, "rb")) if source.suffix == ".gz" else raw
+        stream = opened.enter_context(_as_text(unpacked, unpacked, name))
+        yield stream, raw.tell if stream is not raw and raw.seekable() else None, total
 
 
-def csv_rows(lines: Iterator[Line], name: str, required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+@contextmanager
+def _as_text(stream: Any, raw: Any, name: str) -> Iterator[Any]:
+    """The stream, or what its bytes `raw` say where they begin as UTF-16.
+
+    Raises:
+        DataError: they begin as a file that is no text.
+    """
+    head = raw.peek(16)[:16] if hasattr(raw, "peek") else b""
+    for kind, begin in _KINDS.items():
+        if re.match(begin, head, re.DOTALL):
+            remedy = f"Unpack it{_UNPACK[kind]}" if kind in _UNPACK else "Give a text file"
+            raise DataError(f"it is {kind}, not text", where=name, remedy=remedy)
+    if not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        yield stream
+        return
+    decoded = io.TextIOWrapper(raw, "utf-16", newline="\n")
+    try:
+        yield decoded
+    finally:
+        decoded.detach()  # else it would close what is not its own
+
+
+def delimiter(header: str) -> str:
+    """What stands between cells: a comma, or where this header would then be one cell, its semicolon or tab.
+
+    >>> delimiter("speaker;text"), delimiter("speaker,text")
+    (';', ',')
+    """
+    try:
+        if len(next(csv.reader([header]), [])) > 1:
+            return ","
+    except csv.Error:  # whoever reads on says so
+        return ","
+    return next((mark for mark in (";", "\t") if mark in header.strip()), ",")
+
+
+def csv_rows(
+    lines: Iterator[Line], name: str, required: Sequence[str], options: str = ""
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows under a CSV's header, each with the number of its first line; blank lines are left out.
+
+    Cells stand between commas, semicolons or tabs, as in the header. `options` ends the remedy for a missing column.
 
     Raises:
         DataError: no header, a column that is missing or stands twice, a row of another length, or a broken quote.
@@ -127,7 +204,13 @@ def csv_rows(lines: Iterator[Line], name: str, required: Sequence[str]) -> Itera
             yield numbered[1]
 
     header: list[str] | None = None
-    rows = csv.reader(count(), strict=True)
+    begin = list[Line]()
+    for line in lines:
+        begin.append(line)
+        if line[1].strip():
+            break
+    lines = itertools.chain(begin, lines)
+    rows = csv.reader(count(), strict=True, delimiter=delimiter(begin[-1][1]) if begin else ",")
     first = 1
     while True:
         try:
@@ -140,7 +223,7 @@ def csv_rows(lines: Iterator[Line], name: str, required: Sequence[str]) -> Itera
             break
         if header is None and row:
             header = [cell.strip() for cell in row]
-            _check_header(header, required, name, first)
+            _check_header(header, required, name, first, options)
         elif header is not None and row:
             if len(row) != len(header):
                 raise DataError(
@@ -154,14 +237,14 @@ def csv_rows(lines: Iterator[Line], name: str, required: Sequence[str]) -> Itera
         raise DataError("it has no header", where=name, remedy=f"Name the columns: {', '.join(required)}")
 
 
-def _check_header(header: Sequence[str], required: Sequence[str], name: str, line: int) -> None:
+def _check_header(header: Sequence[str], required: Sequence[str], name: str, line: int, options: str) -> None:
     where = place(file=name, line=line)
     for column in required:
         if header.count(column) != 1:
             raise DataError(
                 f"the column {column!r} " + ("stands twice" if column in header else "is missing"),
                 where=where,
-                remedy=f"The file has: {', '.join(map(repr, header))}. Rename one, or say which to read",
+                remedy=f"The file has: {', '.join(map(repr, header))}. Rename one, or say which to read{options}",
             )
 
 

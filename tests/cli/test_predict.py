@@ -90,6 +90,21 @@ def test_below_the_threshold_it_says_uncertain(sacl: Sacl, reader: Path, chat: P
     assert "threshold" in err
 
 
+@pytest.mark.parametrize("name", ["chat1.txt", "chat1.csv", "chat1.jsonl", "chat1.json", "chat1.txt.gz"])
+def test_two_chats_are_not_taken_for_a_model_and_a_chat(sacl: Sacl, chat: Path, name: str) -> None:
+    (chat.parent / name).write_text(CHAT)
+    done = sacl("predict", chat.parent / name, chat)
+    assert done.code
+    assert f"{name}: it is no model, or a damaged one. One file of conversations is read at a time" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["--format", "jsonl"]])
+def test_results_are_read_again(sacl: Sacl, reader: Path, chat: Path, tmp_path: Path, arguments: list[str]) -> None:
+    first = sacl("predict", reader, chat, *arguments)
+    (tmp_path / "again.json").write_text(first.out)
+    assert sacl("predict", reader, tmp_path / "again.json", *arguments).out == first.out
+
+
 def test_of_one_argument_it_is_the_file_and_the_shipped_model_reads_it(
     sacl: Sacl, reader: Path, chat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +285,16 @@ def test_with_a_terminal_at_stderr_the_output_goes_to_stdout_all_the_same(traine
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 300
     assert "read" in shown
     assert "utterances" not in shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_at_stdout_is_one_line(trained: Any, tmp_path: Path) -> None:
+    source = lines(tmp_path / "in.jsonl", 300)
+    with Path("/dev/full").open("w") as full:
+        command = [*COMMAND, "predict", str(trained.run), str(source)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["sacl: No space left on device. Make room, or name another place"]
 
 
 def test_a_terminal_shows_every_conversation_and_no_bar_between_them(trained: Any, tmp_path: Path) -> None:

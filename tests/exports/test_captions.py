@@ -90,6 +90,23 @@ BO (on the phone): Hello?
     ]
 
 
+def test_names_in_brackets_are_speakers_and_sounds_are_not() -> None:
+    cue = "1\n00:00:0{},000 --> 00:00:09,000\n{}\n\n"
+    said = [
+        "[BO] I am furious.",
+        "[SPEAKER_00]: Oh?",
+        "[SIGHS] Well.",
+        "[glass breaks] No!",
+        "- [Dr Singh] Hi.\n- [x]: So.",
+    ]
+    assert turns("".join(cue.format(i, text) for i, text in enumerate(said)), "srt") == [
+        ("BO", "I am furious.", 0.0),
+        ("SPEAKER_00", "Oh? [SIGHS] Well. [glass breaks] No!", 1.0),
+        ("Dr Singh", "Hi.", 4.0),
+        ("x", "So.", 4.0),
+    ]
+
+
 def test_a_cue_without_a_blank_line_after_the_header_is_not_lost() -> None:
     assert turns("WEBVTT\n00:01.000 --> 00:02.000\nAnn: Hi\n", "vtt") == [("Ann", "Hi", 1.0)]
 

@@ -18,9 +18,16 @@ from sacl.formats import Format, read_conversations
 from sacl.textfile import numbered_lines
 
 TURN = {"speaker": "Ann", "text": "Hello"}
+DOCUMENTS: list[object] = [[{"id": "c1", "utterances": [TURN]}], {"utterances": [TURN]}]
 SAMPLES: dict[Format, list[str]] = {
-    "jsonl": [json.dumps({"utterances": [TURN]}) + "\n"],
-    "csv": ["speaker,text\nAnn,Hello\n", '"text","speaker"\nHello,Ann\n'],
+    "jsonl": [json.dumps({"utterances": [TURN]}) + "\n"]
+    + [json.dumps(listed, indent=indent) + "\n" for listed in DOCUMENTS for indent in (1, None)],
+    "csv": [
+        "speaker,text\nAnn,Hello\n",
+        "text;speaker\nHello;Ann\n",
+        "speaker\ttext\nAnn\tHello\n",
+        '"text","speaker"\nHello,Ann\n',
+    ],
     "txt": ["Ann: Hello\n", "\nAnn: Hello\n[31.12.23] Bo: Hi\n", "Ann: [x]\n"],
     "whatsapp": [
         "31.12.23, 21:41 - Ann: Hello\nBo: Hi\n",
@@ -71,11 +78,12 @@ def test_what_begins_in_one_way_and_goes_on_in_another_is_refused_with_the_remed
     with pytest.raises(DataError, match=r"chat\.txt, line 2: .*--from whatsapp, or --from txt"):
         list(read_conversations(tmp_path / "chat.txt"))
     [chat] = read_conversations(tmp_path / "chat.txt", "txt")
-    assert len(chat) == 1
+    assert [u.speaker for u in chat.utterances] == ["Ann", "Bo"]
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"), [("chat.log", "Use one of: jsonl, csv, txt, whatsapp"), ("chat.zip", "Unpack it")]
+    ("name", "remedy"),
+    [("chat.log", "Say what it is with --from: jsonl, csv, txt, whatsapp"), ("chat.zip", "Unpack it")],
 )
 def test_other_names_are_refused_with_the_remedy(tmp_path: Path, name: str, remedy: str) -> None:
     (tmp_path / name).write_text("Ann: Hello\n")

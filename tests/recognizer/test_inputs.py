@@ -157,6 +157,15 @@ def test_columns_may_have_any_names_and_hold_numbers_and_gaps() -> None:
     assert [u.emotion for c in found for u in c.utterances] == [None, None, "glad"]
 
 
+@pytest.mark.parametrize("column", ["call", "ticketNumber", "chat id", "meetings"])
+def test_a_column_that_would_tell_conversations_apart_is_not_passed_over(column: str) -> None:
+    rows = [{"speaker": "Ann", "text": "hello", column: i} for i in range(2)]
+    with pytest.raises(DataError, match=f"no column 'conversation', but one '{column}'"):
+        read(rows)
+    assert [c.id for c in read(rows, conversation=column)[0]] == ["0", "1"]
+    assert len(read([{"speaker": "Ann", column: "hello"}], text=column)[0]) == 1
+
+
 def test_a_table_without_conversations_is_a_single_one() -> None:
     found, is_one = read([{"speaker": s, "text": t} for s, t in PAIRS])
     assert ([said(c) for c in found], is_one) == ([PAIRS], False)

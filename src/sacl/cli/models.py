@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sacl.recognizer.writing import Recognised
 
 FORMATS = ("table", "jsonl", "csv", "json")
+ONE_FILE = "One file of conversations is read at a time: sacl predict FILE, or sacl predict MODEL FILE"
 
 
 def predict(
@@ -106,11 +107,28 @@ def _named(arguments: Sequence[str]) -> tuple[str | None, str]:
     from sacl.textfile import kind_of
 
     if len(arguments) > 2:
-        raise ModelError("more than a model and a file are given", remedy="Write: sacl predict MODEL FILE")
+        raise ModelError("more than a model and a file are given", remedy=ONE_FILE)
     file = arguments[-1]
+    if len(arguments) == 2 and _is_text(Path(arguments[0])):
+        raise ModelError("it is no model, or a damaged one", where=arguments[0], remedy=ONE_FILE)
     if len(arguments) == 1 and file != "-" and kind_of(Path(file)) == "folder" and not is_export(Path(file)):
         raise ModelError("a file of conversations is wanted", where=file, remedy="Write: sacl predict MODEL FILE")
     return (arguments[0] if len(arguments) == 2 else None), file
+
+
+def _is_text(path: Path) -> bool:
+    """Whether it is a file that cannot be a model: one begins with its header's length, eight bytes with zeros."""
+    from sacl.textfile import kind_of
+
+    if kind_of(path) != "file" or path.suffix == ".safetensors":
+        return False
+    if path.suffix in (".gz", ".zip"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return b"\0" not in file.read(8)
+    except OSError:
+        return False  # loading says why
 
 
 def _by_suffix(out: Path | None) -> str | None:

@@ -1,7 +1,7 @@
 """Captions that say who speaks: WebVTT (`<v Ann>Hello</v>`, or `Ann: Hello`) and SubRip, `.srt` (`Ann: Hello`).
 
-A cue that names a speaker is an utterance; one that names none goes on with the utterance above. Sounds in brackets,
-`[music]`, are left out.
+A name may stand in brackets: `[ANN] Hello`. A cue that names a speaker is an utterance; one that names none goes on
+with the utterance above. Sounds in brackets, `[music]`, are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,16 @@ _TIMES = re.compile(rf"{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?", re.ASCII)
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]+)>")
 _TAG = re.compile(r"</?[a-z][\w.]*(?:\s[^<>]*)?/?>|<\d[\d:]*:[\d.]+>|\{\\[^{}]*\}", re.IGNORECASE)
 _SOUND = re.compile(r"\[.*\]|\(.*\)|[♪♫].*", re.DOTALL)
+_NAMED = re.compile(r"\[(\w[^\[\]:,;!?\"]{0,39})\](?::(?:\s+(.*))?|\s+(.+))", re.DOTALL)
+_EVENT = re.compile(
+    r"(?i:music|songs?|sing(s|ing)|laugh(s|ing|ter)?|chuckl(es?|ing)|giggl(es?|ing)|applause|clap(s|ping)|cheer(s|ing)"
+    r"|sigh(s|ing)?|sob(s|bing)?|cr(ies|ying)|weep(s|ing)|gasp(s|ing)?|cough(s|ing)?|groan(s|ing)?|scream(s|ing)?"
+    r"|shout(s|ing)?|whisper(s|ing)?|doors?|phone|bells?|noise|silence|pause|beep(s|ing)?|inaudible|unintelligible"
+    r"|crosstalk|indistinct|background|static)\b"
+    r"|(?:.*\s)?[a-z]"
+)
+"""What in brackets is no name: a sound, or words that do not begin with capitals."""
+
 _DASH = re.compile(r"\s*(?:[-–—]|>>)\s*")
 
 Block = list[Line]
@@ -121,7 +131,12 @@ def _spoken(text: str, voices: bool, kind: str) -> Iterator[tuple[str | None, st
         return
     for line in text.split("\n"):
         plain = _plain(line, kind)
-        found = SPEAKER.fullmatch(_DASH.sub("", plain, count=1) if _DASH.match(plain) else plain)
+        bare = _DASH.sub("", plain, count=1) if _DASH.match(plain) else plain
+        named = _NAMED.fullmatch(bare)
+        if named and (named[3] is None or not _EVENT.match(named[1])):  # `[BO] No!` and `[bo]: No!`, not `[sighs] No!`
+            yield named[1].strip(), named[2] or named[3] or ""
+            continue
+        found = SPEAKER.fullmatch(bare)
         yield (found[1], found[2] or "") if found else (None, plain)
 
 

@@ -11,14 +11,20 @@ from typing import Literal
 from sacl.errors import DataError, place
 from sacl.exports.captions import ARROW
 from sacl.exports.whatsapp import begins_message
-from sacl.textfile import Line
+from sacl.textfile import Line, delimiter
 
 Format = Literal["jsonl", "csv", "txt", "whatsapp", "slack", "vtt", "srt"]
 
 _HEAD = 20
 """Lines that are looked at."""
 
+_CONVERSATIONS = re.compile(r"\[?\s*\{[^{}]*\"utterances\"\s*:")
+
 _SLACK = re.compile(r"\[\s*(\{.*|\]?\s*)|\{\s*(\"(ok|messages)\".*)?", re.DOTALL)
+
+
+def _header(line: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter(line)), [])
 
 
 def told_from(lines: Iterator[Line], name: str, columns: Sequence[str]) -> tuple[Format, Iterator[Line]]:
@@ -38,12 +44,14 @@ def told_from(lines: Iterator[Line], name: str, columns: Sequence[str]) -> tuple
         if line[1].strip():
             break
     first = head[-1][1].strip() if head else ""
-    if not first.startswith("{"):  # a line of JSONL may be long, and one of them says enough
+    if first == "{" or not first.startswith("{"):  # a line of JSONL may be long, and one of them says enough
         head += itertools.islice(lines, _HEAD)
     rest = itertools.chain(head, lines)
     following = [line for line in head if line[1].strip()]
     if first.startswith("WEBVTT"):
         return "vtt", rest
+    if first[:1] in ("{", "[") and _CONVERSATIONS.match("".join(line for _, line in following).lstrip()):
+        return "jsonl", rest
     if _SLACK.fullmatch(first):
         return "slack", rest
     if first.startswith("{"):
@@ -52,7 +60,7 @@ def told_from(lines: Iterator[Line], name: str, columns: Sequence[str]) -> tuple
         return "srt", rest
     if begins_message(first):
         return "whatsapp", rest
-    if set(columns) <= {cell.strip() for cell in next(csv.reader([first[:10_000].replace("\r", " ")]))}:
+    if set(columns) <= {cell.strip() for cell in _header(first[:10_000].replace("\r", " "))}:
         return "csv", rest
     dated = next((n for n, line in following if begins_message(line)), None)
     if dated is not None:

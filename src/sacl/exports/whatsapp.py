@@ -25,6 +25,7 @@ _HEADER = re.compile(
     r"""
     (?P<bracket>\[)?
     (?P<a>\d{4}|\d{1,2}) (?P<sep>[./-])\s? (?P<b>\d{1,2}) (?P=sep)\s? (?P<c>\d{4}|\d{1,2})\.?,?\s
+    (?:(?:klo|kl\.?|à|às|um|at)\s)?
     (?P<hour>\d{1,2})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d))?
     (?:\s?(?P<half>[ap])\.?\s?m\.?)?
     (?(bracket)\]\s?|\s-\s)

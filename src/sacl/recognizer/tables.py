@@ -12,9 +12,7 @@ from sacl.conversation import Conversation, Utterance
 from sacl.errors import DataError, place
 from sacl.formats import Columns
 from sacl.interchange import assembled, from_object, utterance
-
-CONVERSATION_WORDS = ("conversation", "dialog", "session", "thread", "chat")
-"""A column with one of these in its name tells conversations apart, most likely."""
+from sacl.rows import telling_apart
 
 
 def conversations_of_rows(rows: Iterable[Any], columns: Columns) -> Iterator[Conversation]:
@@ -81,7 +79,7 @@ def _check_columns(row: Mapping[Any, Any], columns: Columns, required: Sequence[
                 remedy=f"There are: {listed(names)}. Rename one, or say which to read: columns={{{role!r}: ...}}",
             )
     if columns.conversation not in row:
-        near = [name for name in names if any(word in name.lower() for word in CONVERSATION_WORDS)]
+        near = telling_apart(names, columns)
         if near:
             # All rows would be read as a single conversation.
             raise DataError(
