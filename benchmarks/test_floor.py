@@ -20,9 +20,9 @@ GOAL, WORTH_KEEPING = 1.6, 1.1
 def printed(*command: str) -> dict[str, Any]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
     script, *rest = command
-    done = subprocess.run(
-        [sys.executable, str(HERE / script), *rest], capture_output=True, text=True, env=environment, check=True
-    )
+    command = [sys.executable, str(HERE / script), *rest]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 

@@ -28,7 +28,7 @@ from sacl.textfile import numbered_lines
         ("latin.txt", b"Ann: fine\nBo: caf\xe9\n", r"line 2: it is not UTF-8 \(byte 8 of the line\)\. .*iconv"),
         ("cut16.csv", "speaker,text\n".encode("utf-16")[:-1], "it is not UTF-16, though it begins so"),
         ("binary.txt", b"Ann: \x00\x81\xff\n", "line 1: it is not text"),
-        ("chat.txt", gzip.compress(b"Ann: Hello\n"), "it is gzip data, not text.*gzip -dc"),
+        ("chat.txt", gzip.compress(b"Ann: Hello\n", mtime=0), "it is gzip data, not text.*gzip -dc"),
         ("table.csv", b"PK\x03\x04\x14\0", "it is a ZIP archive, as .xlsx .*save a table as CSV"),
         ("call.txt", b"RIFF\x24\x08\0\0WAVEfmt ", "it is sound or a film"),
         ("minutes", b"%PDF-1.7\n%\xe2\xe3", "it is a PDF"),
@@ -91,7 +91,7 @@ def test_a_stream_that_is_not_utf8_is_refused_however_it_was_opened(errors: str)
         list(read_conversations(stream, "txt"))
 
 
-@pytest.mark.parametrize("begun", [gzip.compress(b"Ann: Hello\n"), b"\x89PNG\r\n\xff"])
+@pytest.mark.parametrize("begun", [gzip.compress(b"Ann: Hello\n", mtime=0), b"\x89PNG\r\n\xff"])
 def test_a_stream_that_is_no_text_is_called_what_it_is(begun: bytes) -> None:
     stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(begun)), "utf-8", errors="surrogateescape")
     with pytest.raises(DataError, match=r"it is (gzip data|a picture), not text"):
