@@ -198,7 +198,7 @@ def test_the_released_checkpoints_names_become_ours_and_strange_ones_are_refused
 def test_what_contextual_training_moves_is_the_input_side_of_the_last_layer(layers: int) -> None:
     targets = model_of(layers).targets()
     for lstm in ("context_lstm", "speaker_lstm"):
-        whole = dict(getattr(model_of(layers), lstm).named_parameters())
+        whole = {f"{lstm}.{k}": p for k, p in getattr(model_of(layers), lstm).named_parameters()}
         assert {k: p.shape for k, p in targets[lstm].items()} == {k: p.shape for k, p in whole.items()}
     for channel in ("context", "speaker"):
         expected = {

@@ -86,8 +86,8 @@ def attack_weights(
     One perturbation serves all batches: the gradient is summed over them.
 
     Args:
-        model: every parameter channel of its `targets()` is perturbed, with `DualLSTM` the input weights and biases of
-            both LSTMs' last layers.
+        model: every parameter channel of its `targets()` is perturbed, but for whole LSTMs: with `DualLSTM` the input
+            weights and biases of both LSTMs' last layers.
         batches: what is to be misread, labels included.
         strengths: epsilon as in training with `norm: tensor`: absolute, and each tensor moves by at most so much
             (`weight_lengths` gives their own lengths).
@@ -237,7 +237,8 @@ def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
     targets: Mapping[str, Any] = model.targets()  # type: ignore[operator]
     named: dict[str, nn.Parameter] = {}
     for channel, target in targets.items():
-        if isinstance(target, nn.Module):
+        # The last two are whole LSTMs: more than what training perturbs, unless it was asked to.
+        if isinstance(target, nn.Module) or channel in ("context_lstm", "speaker_lstm"):
             continue
         held = [target] if isinstance(target, nn.Parameter) else target
         parts = held if isinstance(held, Mapping) else {f"{channel}.{i}": p for i, p in enumerate(held)}

@@ -168,8 +168,8 @@ class DualLSTM(nn.Module):
         return {
             "context": {f"context_lstm.{k}": p for k, p in self.context_lstm.last_layer_inputs().items()},
             "speaker": {f"speaker_lstm.{k}": p for k, p in self.speaker_lstm.last_layer_inputs().items()},
-            "context_lstm": dict(self.context_lstm.named_parameters()),
-            "speaker_lstm": dict(self.speaker_lstm.named_parameters()),
+            "context_lstm": {f"context_lstm.{k}": p for k, p in self.context_lstm.named_parameters()},
+            "speaker_lstm": {f"speaker_lstm.{k}": p for k, p in self.speaker_lstm.named_parameters()},
             "input": self.inputs,
         }
 
