@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
-from figures import Row, spread
+from figures import Row, printed, spread
 
-HERE = Path(__file__).parent
 GOAL, WORTH_KEEPING = 1.6, 1.1
-
-
-def printed(*command: str) -> dict[str, Any]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
-    script, *rest = command
-    command = [sys.executable, str(HERE / script), *rest]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.timeout(900)

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
-from figures import Row, spread
+from figures import Row, printed, spread
 
-HERE = Path(__file__).parent
 SECONDS_AN_EPOCH, PEAK_MIB, HELP_SECONDS = 10.0, 1.5 * 1024, 0.3
-
-
-def measured(kind: str) -> dict[str, Any]:
-    """What `epoch.py` prints; on its own number of threads, whatever the environment says."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
-    command = [sys.executable, str(HERE / "epoch.py"), kind]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.timeout(900)
 def test_an_epoch_of_meld_in_ten_seconds_and_one_and_a_half_gigabytes(row: Row) -> None:
-    figures, two = measured("one"), measured("two")
+    figures, two = printed("epoch.py", "one"), printed("epoch.py", "two")
     what = (
         f"one training epoch of recipe `meld`, 1,024 numbers an utterance ({figures['source']}: "
         f"{figures['conversations']} conversations, {figures['utterances']} utterances)"
@@ -43,7 +30,7 @@ def test_an_epoch_of_meld_in_ten_seconds_and_one_and_a_half_gigabytes(row: Row) 
 
 @pytest.mark.timeout(900)
 def test_packing_beats_a_plain_loop_over_sequences(row: Row) -> None:
-    figures = measured("plain")
+    figures = printed("epoch.py", "plain")
     assert figures["apart"] < 1e-5, "the plain rewrite computes something else"
     ratios = [b / a for a, b in zip(figures["packed"], figures["plain"], strict=True)]
     seconds = f"{statistics.median(figures['plain']):.2f} s against {statistics.median(figures['packed']):.2f} s"

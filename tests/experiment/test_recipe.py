@@ -428,6 +428,7 @@ def test_a_recipe_says_which_other_is_tuned_for_minilm_and_never_switches(name: 
     assert (retuned(released, "minilm"), retuned(released, "roberta-large"), retuned(tuned, "minilm")) == (
         tuned.name, None, None,
     )  # fmt: skip
+    assert retuned(load_recipe(name, ["data.name=sample"]), "minilm") is None
     assert released.training.learning_rate < tuned.training.learning_rate
     assert (released.data, released.published) == (tuned.data, tuned.published)
     result = {

@@ -27,12 +27,6 @@ Model = Annotated[
     ),
 ]
 MOST_SEEDS = 1000
-BASELINES = ("linear", "bc_lstm", "dialogue_rnn", "dialogue_crn", "transformer")
-CLASSIFICATION_ALONE = [
-    "objective.contrastive_weight=0",
-    "objective.adversarial_contrastive_weight=0",
-    "objective.adversary.kind=none",
-]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was cut off.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Seeds at a time; by default one a core.")]
 
@@ -61,13 +55,9 @@ def train(
     from sacl.experiment.recipe import retuned
 
     monitor = ["training.monitor_test=true"] if monitor_test else []
-    # Baselines as they were published; what is set by hand comes after, and holds.
-    plain = CLASSIFICATION_ALONE if model in BASELINES else []
-    loaded = resolved(recipe, seeds, [*plain, *(settings or []), *monitor], model)
+    loaded = resolved(recipe, seeds, [*_alone(model), *(settings or []), *monitor], model)
     folder = out or Path("runs") / loaded.name
-    # Data of one's own may bring vectors; then the encoder does not matter.
-    known = features is None and loaded.data.name in ("meld", "emorynlp")
-    other = retuned(loaded, loaded.features.encoder) if known else None
+    other = retuned(loaded, loaded.features.encoder) if features is None else None
     if other is not None:
         show.console(stderr=True).print(
             f"sacl: {loaded.name} has settings tuned for other features than {loaded.features.encoder}'s; for these "
@@ -83,10 +73,24 @@ def resolved(recipe: str, seeds: str | None, settings: list[str] | None, model: 
     """The recipe with the settings, seeds and model given at the shell."""
     from sacl.experiment.recipe import load_recipe
 
-    overrides = [] if seeds is None else [f"seeds={parsed_seeds(seeds)}"]
+    overrides = list(settings or [])
+    if seeds is not None:
+        overrides.append(f"seeds={parsed_seeds(seeds)}")
     if model is not None:
         overrides.append(f"model.kind='{model}'")
-    return load_recipe(recipe, [*overrides, *(settings or [])])
+    return load_recipe(recipe, overrides)
+
+
+def _alone(model: str | None) -> list[str]:
+    """Settings that train a baseline as it was published; what is set by hand comes after them, and holds."""
+    from sacl.experiment.ablation import ARMS
+
+    if model is None:
+        return []
+    from sacl.model.build import MODELS
+
+    changes = ARMS["cross_entropy"] if model in MODELS and model != "dual_lstm" else {}
+    return [f"{key}={value}" for key, value in changes.items()]
 
 
 def evaluate(

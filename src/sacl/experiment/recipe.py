@@ -176,9 +176,9 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def retuned(recipe: Recipe, encoder: str) -> str | None:
-    """The name of the recipe with settings tuned for an encoder's features, if there is one: `meld-minilm`."""
+    """The name of the recipe for the same data with settings tuned for an encoder's features, if there is one."""
     name = f"{recipe.name}-{encoder}"
-    return name if name in recipe_names() else None
+    return name if name in recipe_names() and load_recipe(name).data == recipe.data else None
 
 
 def parse_value(text: str, where: str) -> Any:
