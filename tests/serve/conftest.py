@@ -131,3 +131,20 @@ def ask() -> Callable[..., Any]:
         return asyncio.run(main())
 
     return asked
+
+
+@pytest.fixture
+def during() -> Callable[[Any, Callable[[], Awaitable[Any]]], Any]:
+    """`during(service, work)`: what `await work()` gives while the service runs."""
+
+    def run(service: Any, work: Callable[[], Awaitable[Any]]) -> Any:
+        async def main() -> Any:
+            await service.start()
+            try:
+                return await asyncio.wait_for(work(), PATIENCE)
+            finally:
+                await service.stop()
+
+        return asyncio.run(main())
+
+    return run

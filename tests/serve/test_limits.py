@@ -20,22 +20,10 @@ from sacl.serve.service import Service
 from sacl.training.trained import TrainedModel
 
 Talk = Callable[..., Conversation]
+During = Callable[[Service, Callable[[], Any]], Any]
 
 
-def during(service: Service, work: Callable[[], Any]) -> Any:
-    """What `await work()` gives while the service runs."""
-
-    async def main() -> Any:
-        await service.start()
-        try:
-            return await asyncio.wait_for(work(), 30)
-        finally:
-            await service.stop()
-
-    return asyncio.run(main())
-
-
-def test_so_many_may_wait_and_no_more(recognizer: EmotionRecognizer, talk: Talk) -> None:
+def test_so_many_may_wait_and_no_more(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
     service, encoder = Service(recognizer, None, Limits(waiting=2)), recognizer.encoder
 
     async def work() -> None:
@@ -72,7 +60,7 @@ def test_what_is_beyond_a_limit_is_refused(
 
 
 def test_vectors_are_read_in_place_of_texts_where_all_turns_have_them(
-    recognizer: EmotionRecognizer, trained: Callable[..., TrainedModel]
+    recognizer: EmotionRecognizer, trained: Callable[..., TrainedModel], during: During
 ) -> None:
     vector = np.linspace(-1, 1, 16)
     turns = [Utterance("A", vector=vector), Utterance("B", vector=-vector)]
@@ -109,7 +97,9 @@ def test_vectors_that_do_not_fit_are_refused(
     assert found in str(refused.value)
 
 
-def test_what_cannot_be_asked_for_is_refused_before_it_waits(recognizer: EmotionRecognizer, talk: Talk) -> None:
+def test_what_cannot_be_asked_for_is_refused_before_it_waits(
+    recognizer: EmotionRecognizer, talk: Talk, during: During
+) -> None:
     service = Service(recognizer, None, Limits(conversations=2, neighbours=9))
     cases: list[tuple[type[SaclError], Callable[[], Any]]] = [
         (RecipeError, lambda: service.predict(talk(1), 1.5)),

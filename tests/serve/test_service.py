@@ -21,19 +21,7 @@ from sacl.serve.service import Service
 from sacl.training.trained import TrainedModel
 
 Talk = Callable[..., Conversation]
-
-
-def during(service: Service, work: Callable[[], Any]) -> Any:
-    """What `await work()` gives while the service runs."""
-
-    async def main() -> Any:
-        await service.start()
-        try:
-            return await asyncio.wait_for(work(), 30)
-        finally:
-            await service.stop()
-
-    return asyncio.run(main())
+During = Callable[[Service, Callable[[], Any]], Any]
 
 
 def close_to(found: list[Recognition], wanted: list[Recognition]) -> bool:
@@ -62,7 +50,12 @@ def counted(recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch) -> l
 
 @pytest.mark.parametrize(("together", "batches"), [(64, [1, 7]), (1, [1] * 8)])
 def test_requests_that_wait_at_the_same_moment_are_read_together(
-    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch, together: int, batches: list[int]
+    recognizer: EmotionRecognizer,
+    talk: Talk,
+    monkeypatch: pytest.MonkeyPatch,
+    together: int,
+    batches: list[int],
+    during: During,
 ) -> None:
     service, encoder = Service(recognizer, None, Limits(together=together)), recognizer.encoder
     talks = [talk(2 + i, seed=i) for i in range(8)]
@@ -86,7 +79,9 @@ def test_requests_that_wait_at_the_same_moment_are_read_together(
     assert {r.emotion for result in results for r in result} > {UNCERTAIN}
 
 
-def test_conversations_of_one_request_come_back_in_order(recognizer: EmotionRecognizer, talk: Talk) -> None:
+def test_conversations_of_one_request_come_back_in_order(
+    recognizer: EmotionRecognizer, talk: Talk, during: During
+) -> None:
     service = Service(recognizer, None, Limits())
     talks = [talk(n, seed=n, id="same") for n in (5, 1, 3)]
     results = during(service, lambda: service.predict_all(talks))
@@ -96,7 +91,7 @@ def test_conversations_of_one_request_come_back_in_order(recognizer: EmotionReco
 
 
 def test_a_model_padded_as_released_reads_each_conversation_alone(
-    trained: Callable[..., TrainedModel], encoder: Encoder, talk: Talk
+    trained: Callable[..., TrainedModel], encoder: Encoder, talk: Talk, during: During
 ) -> None:
     recognizer = EmotionRecognizer(trained(padding="released"), encoder)
     service = Service(recognizer, None, Limits())
@@ -106,7 +101,7 @@ def test_a_model_padded_as_released_reads_each_conversation_alone(
     assert np.abs(numbers(recognizer.predict([short, long])[0]) - numbers(found)).max() > 1e-3
 
 
-def test_what_waits_and_is_cancelled_is_never_read(recognizer: EmotionRecognizer, talk: Talk) -> None:
+def test_what_waits_and_is_cancelled_is_never_read(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
 
     async def work() -> None:
@@ -127,7 +122,7 @@ def test_what_waits_and_is_cancelled_is_never_read(recognizer: EmotionRecognizer
 
 
 def test_a_long_request_that_is_cancelled_stops_after_the_portion_it_is_at(
-    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, during: During
 ) -> None:
     monkeypatch.setattr(worker, "_CHARACTERS", 100)
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
@@ -146,7 +141,7 @@ def test_a_long_request_that_is_cancelled_stops_after_the_portion_it_is_at(
 
 
 def test_a_short_request_need_not_wait_for_a_long_one(
-    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch
+    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch, during: During
 ) -> None:
     monkeypatch.setattr(worker, "_CHARACTERS", 100)
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
@@ -180,7 +175,7 @@ def test_portions_are_shared_fairly(encoder: Encoder) -> None:
     asyncio.run(main())
 
 
-def test_a_fault_stays_with_its_own_request(recognizer: EmotionRecognizer, talk: Talk) -> None:
+def test_a_fault_stays_with_its_own_request(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
     good = [talk(3, seed=1), talk(4, seed=2)]
     wanted = [recognizer.predict(t) for t in good]
@@ -198,7 +193,7 @@ def test_a_fault_stays_with_its_own_request(recognizer: EmotionRecognizer, talk:
 
 
 def test_a_fault_of_the_worker_itself_is_told_to_whoever_waits(
-    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch
+    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch, during: During
 ) -> None:
     service = Service(recognizer, None, Limits())
 
@@ -215,7 +210,9 @@ def test_a_fault_of_the_worker_itself_is_told_to_whoever_waits(
     assert len(during(service, work)) == 2
 
 
-def test_influence_is_the_recognizers_own(recognizer: EmotionRecognizer, causal: EmotionRecognizer, talk: Talk) -> None:
+def test_influence_is_the_recognizers_own(
+    recognizer: EmotionRecognizer, causal: EmotionRecognizer, talk: Talk, during: During
+) -> None:
     asked = talk(7)
     for live, own in ((False, recognizer), (True, causal)):
         one = Service(recognizer, causal, Limits())
@@ -228,7 +225,7 @@ def test_influence_is_the_recognizers_own(recognizer: EmotionRecognizer, causal:
 
 
 def test_influence_that_is_cancelled_is_not_worked_out(
-    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch
+    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch, during: During
 ) -> None:
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
     monkeypatch.setattr(EmotionRecognizer, "influence", lambda *_, **__: pytest.fail("it was worked out"))
@@ -246,7 +243,7 @@ def test_influence_that_is_cancelled_is_not_worked_out(
     during(service, work)
 
 
-def test_what_is_encoded_once_is_not_encoded_again(recognizer: EmotionRecognizer, talk: Talk) -> None:
+def test_what_is_encoded_once_is_not_encoded_again(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
     wanted = recognizer.predict(talk(4))
 
@@ -285,7 +282,9 @@ def test_stopping_answers_what_was_accepted_and_takes_no_more(recognizer: Emotio
     asyncio.run(main())
 
 
-def test_models_of_one_encoder_share_it(recognizer: EmotionRecognizer, causal: EmotionRecognizer, talk: Talk) -> None:
+def test_models_of_one_encoder_share_it(
+    recognizer: EmotionRecognizer, causal: EmotionRecognizer, talk: Talk, during: During
+) -> None:
     service = Service(recognizer, causal, Limits())
 
     async def work() -> None:
