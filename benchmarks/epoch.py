@@ -33,7 +33,7 @@ RECIPE = load_recipe("meld")
 PART = 2 * RECIPE.training.batch_size
 
 
-def one_epoch(model: nn.Module, chosen: list[Any]) -> float:
+def one_epoch(model: nn.Module, chosen: list[Any], threads: int = 1) -> float:
     """Seconds of one epoch over these conversations, batching, both passes and updates included."""
     s = RECIPE.training
     objective = SACL(model, model.targets(), RECIPE.objective, generator=torch.Generator().manual_seed(1))  # type: ignore[operator]
@@ -43,7 +43,15 @@ def one_epoch(model: nn.Module, chosen: list[Any]) -> float:
     dropout = torch.Generator().manual_seed(2)
     started = time.perf_counter()
     train_epoch(
-        model, batches, steps, objective, optimizer, accumulation=s.accumulation, window=s.window, generator=dropout
+        model,
+        batches,
+        steps,
+        objective,
+        optimizer,
+        accumulation=s.accumulation,
+        window=s.window,
+        generator=dropout,
+        threads=threads,
     )
     return time.perf_counter() - started
 
@@ -52,11 +60,10 @@ def whole() -> dict[str, Any]:
     torch.manual_seed(0)
     chosen, labels, source = items()
     model = build_model(RECIPE.model, FEATURES, len(labels))
-    model.side_by_side = RECIPE.training.threads > 1  # type: ignore[assignment]
     seconds, busy = [], []
     for _ in range(TIMES + 1):
         before = time.process_time()
-        seconds.append(one_epoch(model, chosen))
+        seconds.append(one_epoch(model, chosen, RECIPE.training.threads))
         busy.append(time.process_time() - before)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     utterances = sum(len(item.labels) for item in chosen)
@@ -84,7 +91,6 @@ def beside_floor() -> dict[str, Any]:
     torch.manual_seed(0)
     chosen, labels, _ = items()
     model = build_model(RECIPE.model, FEATURES, len(labels))
-    model.side_by_side = True  # type: ignore[assignment]
     order = range(len(chosen))
     multiply, operations = bare_multiplications(
         make_batches(chosen, order, RECIPE.training.batch_size, RECIPE.model), FEATURES
@@ -96,8 +102,8 @@ def beside_floor() -> dict[str, Any]:
         started = time.perf_counter()
         multiply()
         floors.append(time.perf_counter() - started)
-        torch.set_num_threads(1)  # two for the LSTMs, as a run does it
-        epochs.append(one_epoch(model, chosen))
+        torch.set_num_threads(1)  # within each of two micro-batches at once, as a run does it
+        epochs.append(one_epoch(model, chosen, threads=2))
     return {"epochs": epochs[1:], "floors": floors[1:], "operations": operations, "rate": max(rates)}
 
 

@@ -19,13 +19,13 @@ def test_an_epoch_beside_its_bare_multiplications(row: Row) -> None:
         spread(figures["epochs"]),
     )
     row("its bare multiplications at the shapes used, two threads, in turn with it, seconds", spread(figures["floors"]))
-    row("the epoch, times its bare multiplications (1.6 was the goal)", spread(ratios), f"{GOAL:g}")
+    row("the epoch, times its bare multiplications", spread(ratios), f"{GOAL:g}")
     best = figures["operations"] / figures["rate"]
     row(
         f"the same multiplications at this machine's best rate, {figures['rate'] / 1e9:.0f} GFLOP/s, seconds",
         f"{best:.2f}",
     )
-    assert statistics.median(ratios) < 2 * GOAL
+    assert statistics.median(ratios) < GOAL
 
 
 @pytest.mark.timeout(900)

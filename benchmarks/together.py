@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -22,12 +23,12 @@ from torch import Tensor
 
 from sacl.experiment.recipe import load_recipe
 from sacl.model.recurrence import LSTMLayer
-from sacl.model.side_by_side import _thread
 from sacl.training.loop import make_batches
 from sacl.training.memory import keep_freed_memory
 
 RECIPE = load_recipe("meld")
 MODELS, BATCHES, TIMES = 5, 20, 5
+OTHER = ThreadPoolExecutor(1)
 Layer = tuple[Tensor, Tensor, list[int]]
 
 
@@ -62,7 +63,7 @@ def seconds(batches: list[tuple[Layer, Layer]], given: list[list[Tensor]], besid
     for context, speaker in batches:
         for one in given:
             if beside:
-                later = _thread().submit(passes, speaker, one)
+                later = OTHER.submit(passes, speaker, one)
                 passes(context, one)
                 later.result()
             else:

@@ -29,15 +29,20 @@ def of_length(directions: Sequence[Tensor | None], length: float, norm: Norm = "
     Returns:
         None for a tensor whose norm is zero or not a finite number.
     """
+    return [
+        None if g is None or factor is None else g.detach() * factor
+        for g, factor in zip(directions, _factors(directions, length, norm), strict=True)
+    ]
+
+
+def _factors(directions: Sequence[Tensor | None], length: float, norm: Norm) -> list[float | None]:
+    """By what each direction is multiplied to get that length."""
     norms = [None if g is None else torch.linalg.vector_norm(g) for g in directions]
     if norm == "all":
         present = [n for n in norms if n is not None]
         common = torch.linalg.vector_norm(torch.stack(present)) if present else None
         norms = [None if n is None else common for n in norms]
-    return [
-        None if g is None or n is None or not n.isfinite() or n == 0 else g.detach() * (length / n)
-        for g, n in zip(directions, norms, strict=True)
-    ]
+    return [None if n is None or not n.isfinite() or n == 0 else float(length / n) for n in norms]
 
 
 def project(perturbation: Perturbation, epsilon: float, norm: Norm = "tensor") -> Perturbation:
@@ -59,21 +64,25 @@ def add(a: Perturbation, b: Perturbation) -> Perturbation:
 
 
 @contextmanager
-def perturbed(points: Sequence[Point], perturbation: Perturbation) -> Iterator[None]:
+def perturbed(
+    points: Sequence[Point], perturbation: Perturbation, length: float | None = None, norm: Norm = "tensor"
+) -> Iterator[None]:
     """Inside, every point is moved by its tensor; on leaving, also by an exception, all is as before, bit for bit.
 
+    With `length`, by `of_length` of its tensor, in one pass over the weights: they are read from memory, not cache.
     A parameter's storage is exchanged, never written to. Run the backward pass inside: autograd reads the perturbed
     values from the parameters themselves.
     """
     with ExitStack() as undo:
-        for point, r in zip(points, perturbation, strict=True):
-            if r is None:
+        factors = [1.0] * len(points) if length is None else _factors(perturbation, length, norm)
+        for point, r, factor in zip(points, perturbation, factors, strict=True):
+            if r is None or factor is None:
                 continue
             if isinstance(point, nn.Module):
-                undo.callback(point.register_forward_hook(_adding(r)).remove)
+                undo.callback(point.register_forward_hook(_adding(factor * r)).remove)
             else:
                 undo.callback(setattr, point, "data", point.data)
-                point.data = point.data + r
+                point.data = torch.add(point.data, r, alpha=factor)
         yield
 
 

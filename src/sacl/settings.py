@@ -160,8 +160,9 @@ class TrainingSettings(Settings):
     select: Literal["loss", "weighted_f1"] = "loss"
     """Which validation figure picks the epoch: least loss or best W-F1."""
     threads: Count = 1
-    """CPU threads, part of a run's record. Two run the Dual-LSTM's two LSTMs side by side, to the same bits; other
-    networks, and more threads, share out PyTorch's operations, on which the last bits of a sum depend."""
+    """CPU threads, part of a run's record: so many micro-batches of an accumulation window are worked on at once, to
+    the same bits. For a network of your own they share out PyTorch's operations, on which the last bits of a sum
+    depend."""
     double: bool = False
     """Double precision."""
     device: str = "cpu"

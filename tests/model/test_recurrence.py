@@ -113,13 +113,9 @@ def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("side_by_side", [False, True])
-def test_scores_losses_gradients_and_perturbed_gradients_are_those_of_a_plain_rewrite(
-    layers: int, side_by_side: bool
-) -> None:
+def test_scores_losses_gradients_and_perturbed_gradients_are_those_of_a_plain_rewrite(layers: int) -> None:
     torch.manual_seed(0)
     fast = DualLSTM(5, CLASSES, hidden_size=6, layers=layers, dropout=0.0).double()
-    fast.side_by_side = side_by_side
     plain = PlainDualLSTM(5, CLASSES, 6, layers).double()
     plain.load_state_dict(fast.state_dict())
     batch = make_batch([7, 1, 12, 4, 4])

@@ -24,6 +24,7 @@ from sacl.textfile import written_aside
 from sacl.training.calibration import calibration_errors, fit_temperature
 from sacl.training.fit import Fit, class_weights
 from sacl.training.loop import Evaluation, evaluate, make_batches
+from sacl.training.side_by_side import micro_batches_at_once
 from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, make_items
 
 RESULT_FILE, METRICS_FILE, PREDICTIONS_FILE = "result.json", "metrics.jsonl", "predictions.jsonl"
@@ -96,9 +97,8 @@ def run_seed(
 
 
 def torch_threads(recipe: Recipe) -> int:
-    """Threads for PyTorch's own operations: the Dual-LSTM uses two of a run's for its LSTMs, side by side."""
-    threads = recipe.training.threads
-    return max(1, threads // 2) if recipe.model.kind == "dual_lstm" else threads
+    """Threads for PyTorch's own operations, within each of the micro-batches that a run works on at once."""
+    return recipe.training.threads // micro_batches_at_once(recipe.model, recipe.training)
 
 
 @contextmanager

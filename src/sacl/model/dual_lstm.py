@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from sacl.errors import ModelError
 from sacl.model.batch import ConversationBatch, Sequences
 from sacl.model.recurrence import LSTMLayer
-from sacl.model.side_by_side import side_by_side
 
 RELEASED_NAMES = {"rnn.": "context_lstm.", "rnn_parties.": "speaker_lstm.", "cognition_net.smax_fc.": "classifier."}
 """Prefixes of the authors' checkpoints -> ours."""
@@ -136,8 +135,6 @@ class DualLSTM(nn.Module):
         self.context_lstm.dropout = self.speaker_lstm.dropout = dropout
         self.classifier = nn.Linear(2 * hidden_size * (2 if bidirectional else 1), classes)
         self.dropout = dropout
-        self.side_by_side = False
-        """Run both LSTMs at once, a thread each: the same bits, sooner on two cores."""
 
     def forward(self, batch: ConversationBatch, generator: torch.Generator | None = None) -> ModelOutput:
         """Log-probabilities and hidden states of every utterance of the batch.
@@ -147,21 +144,12 @@ class DualLSTM(nn.Module):
             generator: where dropout masks come from; PyTorch's own by default.
         """
         features = self.inputs(batch.features)
-        hidden = self._hidden(features, batch, generator)
+        context = self.context_lstm(features, batch.context, generator)
+        hidden = torch.cat([context, self.speaker_lstm(features, batch.speaker, generator)], dim=1)
         active = hidden.relu()
         if self.training and self.dropout:
             active = active * dropout_mask(active.shape, self.dropout, active, generator)
         return ModelOutput(self.classifier(active).log_softmax(dim=1), hidden)
-
-    def _hidden(self, features: Tensor, batch: ConversationBatch, generator: torch.Generator | None) -> Tensor:
-        """Shape (utterances, 2 x directions x hidden), context first."""
-        # Masks between layers come from one generator, so that the order of the LSTMs matters.
-        masked = self.training and self.dropout and self.context_lstm.num_layers > 1
-        if self.side_by_side and not masked:
-            both = (lambda x: self.context_lstm(x, batch.context), lambda x: self.speaker_lstm(x, batch.speaker))
-            return side_by_side(both, features, (self.context_lstm, self.speaker_lstm))
-        context = self.context_lstm(features, batch.context, generator)
-        return torch.cat([context, self.speaker_lstm(features, batch.speaker, generator)], dim=1)
 
     def targets(self) -> dict[str, Mapping[str, nn.Parameter] | nn.Module]:
         """What an adversary may perturb, by channel; see `AdversarySettings`. Of `input` it is the features."""

@@ -6,18 +6,83 @@ The equations are `torch.nn.LSTM`'s (Hochreiter and Schmidhuber 1997, with a for
     c_t = f c_(t-1) + i g,   h_t = o tanh(c_t)
 
 PyTorch runs each direction by itself and records every small operation of every step. Here both directions share a
-step's product, what does not depend on the recurrence is computed for all steps at once, and the gradient of a weight
-is one product after the last step.
+step's product, what does not depend on the recurrence is computed for all steps at once, the gradient of a weight is
+one product after the last step, and a loop over steps runs without Python.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+
+def _through_time(gates: Tensor, recurrent: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Adds what recurs to the gates and activates them, in place; returns cells, their tanh, and outputs."""
+    hidden = recurrent.size(1)
+    shape = [gates.size(0), gates.size(1), hidden]
+    cells, tanh_cells, outputs = gates.new_empty(shape), gates.new_empty(shape), gates.new_empty(shape)
+    start, before = 0, 0
+    for t, running in enumerate(sizes):
+        step = gates.narrow(1, start, running)
+        if t > 0:
+            step.baddbmm_(outputs.narrow(1, before, running), recurrent)
+        i, f, g, o = step.split(hidden, 2)
+        step.narrow(2, 0, 2 * hidden).sigmoid_()
+        g.tanh_()
+        o.sigmoid_()
+        cell, tanh_cell = cells.narrow(1, start, running), tanh_cells.narrow(1, start, running)
+        torch.mul(i, g, out=cell)
+        if t > 0:
+            cell.addcmul_(f, cells.narrow(1, before, running))
+        torch.tanh(cell, out=tanh_cell)
+        torch.mul(o, tanh_cell, out=outputs.narrow(1, start, running))
+        before = start
+        start += running
+    return cells, tanh_cells, outputs
+
+
+def _back_through_time(
+    d_gates: Tensor,
+    d_outputs: Tensor,
+    recurrent: Tensor,
+    forgets: Tensor,
+    to_cell: Tensor,
+    to_inner: Tensor,
+    to_output: Tensor,
+    sizes: list[int],
+) -> None:
+    """Fills `d_gates`; adds to `d_outputs` what later steps say of them."""
+    hidden = d_outputs.size(2)
+    by_gate = d_gates.view(d_gates.size(0), d_gates.size(1), 4, hidden)
+    start, later, following = d_gates.size(1), 0, d_outputs
+    for back in range(len(sizes)):
+        t = len(sizes) - 1 - back
+        running = sizes[t]
+        start -= running
+        d_out = d_outputs.narrow(1, start, running)
+        d_cell = d_out * to_cell.narrow(1, start, running)
+        if later > 0:
+            d_cell.narrow(1, 0, later).add_(following)
+        inner = by_gate.narrow(1, start, running)
+        torch.mul(d_cell.unsqueeze(2), to_inner.narrow(1, start, running), out=inner.narrow(2, 0, 3))
+        torch.mul(d_out, to_output.narrow(1, start, running), out=inner.select(2, 3))
+        if t > 0:
+            before = start - sizes[t - 1]
+            d_outputs.narrow(1, before, running).baddbmm_(d_gates.narrow(1, start, running), recurrent)
+            following = d_cell.mul_(forgets.narrow(1, start, running))
+            later = running
+
+
+with warnings.catch_warnings():
+    # Deprecated, and without a successor that needs no C++ compiler. Scripted, a loop over steps runs without Python's
+    # lock, so that two threads do not wait for each other at each of its small operations; the bits are the same.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    _through_time, _back_through_time = torch.jit.script(_through_time), torch.jit.script(_back_through_time)
 
 
 class LSTMLayer(torch.autograd.Function):
@@ -43,21 +108,7 @@ class LSTMLayer(torch.autograd.Function):
             else:
                 torch.addmm(b_ih + b_hh, packed, w_ih.t(), out=gates[d])
         recurrent = torch.stack(weights[1::4]).transpose(1, 2)
-        cells, tanh_cells, outputs = (gates.new_empty(directions, len(packed), hidden) for _ in range(3))
-        steps, cell, tanh_cell, output = (x.split(sizes, 1) for x in (gates, cells, tanh_cells, outputs))
-        i, f, g, o = (gate.split(sizes, 1) for gate in gates.split(hidden, 2))
-        i_and_f = gates[:, :, : 2 * hidden].split(sizes, 1)
-        for t, running in enumerate(sizes):
-            if t:
-                steps[t].baddbmm_(output[t - 1][:, :running], recurrent)
-            i_and_f[t].sigmoid_()
-            g[t].tanh_()
-            o[t].sigmoid_()
-            torch.mul(i[t], g[t], out=cell[t])
-            if t:
-                cell[t].addcmul_(f[t], cell[t - 1][:, :running])
-            torch.tanh(cell[t], out=tanh_cell[t])
-            torch.mul(o[t], tanh_cell[t], out=output[t])
+        cells, tanh_cells, outputs = _through_time(gates, recurrent, sizes)
         ctx.save_for_backward(packed, reverse, gates, cells, tanh_cells, outputs, *weights)
         ctx.sizes = sizes
         return torch.cat([outputs[0], *(backwards.index_select(0, reverse) for backwards in outputs[1:])], dim=1)
@@ -82,21 +133,7 @@ class LSTMLayer(torch.autograd.Function):
             d_outputs[d] = part.index_select(0, reverse) if d else part
         d_gates = torch.empty_like(gates)
         recurrent = torch.stack(weights[1::4])
-        by_gate = d_gates.view(directions, positions, 4, hidden)
-        d_steps, d_inner, d_out = d_gates.split(sizes, 1), by_gate[:, :, :3].split(sizes, 1), d_outputs.split(sizes, 1)
-        d_output_gate = by_gate[:, :, 3].split(sizes, 1)
-        forgets, slopes = f.split(sizes, 1), to_cell.split(sizes, 1)
-        inner_slopes, output_slopes = to_gates.split(sizes, 1), to_output_gate.split(sizes, 1)
-        d_later_cell: Tensor | None = None
-        for t in range(len(sizes) - 1, -1, -1):
-            d_cell = d_out[t] * slopes[t]
-            if d_later_cell is not None:
-                d_cell[:, : sizes[t + 1]] += d_later_cell
-            torch.mul(d_cell.unsqueeze(2), inner_slopes[t], out=d_inner[t])
-            torch.mul(d_out[t], output_slopes[t], out=d_output_gate[t])
-            if t:
-                d_out[t - 1][:, : sizes[t]].baddbmm_(d_steps[t], recurrent)
-                d_later_cell = d_cell.mul_(forgets[t])
+        _back_through_time(d_gates, d_outputs, recurrent, f, to_cell, to_gates, to_output_gate, sizes)
         return _gradients(ctx.needs_input_grad, packed, reverse, d_gates, _shifted(outputs, previous), weights)
 
 

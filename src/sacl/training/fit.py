@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from sacl.conversation import LabelSet
 from sacl.errors import DataError, ModelError, RecipeError
 from sacl.model.batch import ConversationBatch, ConversationItem
-from sacl.model.dual_lstm import DualLSTM
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.checkpoint import load, save
 from sacl.training.loop import Evaluation, evaluate, make_batches, train_epoch
 from sacl.training.memory import keep_freed_memory
 from sacl.training.objective import SACL
 from sacl.training.selection import Selection
+from sacl.training.side_by_side import micro_batches_at_once
 
 Monitor = Callable[[nn.Module], dict[str, float]]
 
@@ -112,11 +112,9 @@ class Fit:
         with torch.random.fork_rng():
             torch.manual_seed(weights)
             self.model = build().to(training.device, dtype)
-        if isinstance(self.model, DualLSTM):
-            self.model.side_by_side = training.threads > 1
         self.generators = {
             "order": torch.Generator().manual_seed(order),
-            "dropout": torch.Generator(training.device).manual_seed(dropout),
+            "dropout": torch.Generator().manual_seed(dropout),
             "adversary": torch.Generator().manual_seed(draws),
         }
         weighted = class_weights(objective, labels, self.train, dtype)
@@ -182,6 +180,7 @@ class Fit:
             accumulation=self.training.accumulation,
             window=self.training.window,
             generator=self.generators["dropout"],
+            threads=micro_batches_at_once(self.model_settings, self.training),
         )
         validated = self.evaluate(self.valid)
         chosen = self.selection.update(epoch, validated.loss, validated.scores.weighted_f1)

@@ -16,7 +16,8 @@ from sacl.losses import focal_loss
 from sacl.metrics import Scores, score
 from sacl.model.batch import ConversationBatch, ConversationItem, collate
 from sacl.settings import ModelSettings, ObjectiveSettings
-from sacl.training.objective import SACL, Forward
+from sacl.training.objective import SACL, Step
+from sacl.training.side_by_side import SideBySide
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def train_epoch(
     window: Literal["released", "exact"] = "released",
     generator: torch.Generator | None = None,
     draws: Iterator[float] | None = None,
+    threads: int = 1,
 ) -> Evaluation:
     """Trains on every batch once.
 
@@ -75,8 +77,9 @@ def train_epoch(
         batches: `steps` of them.
         objective: fills the gradients of a micro-batch.
         optimizer: stepped at the end of every accumulation window.
-        generator: where dropout masks come from.
+        generator: gives each micro-batch the seed of its dropout masks; PyTorch's own by default.
         draws: the adversary's decisions, one a micro-batch; drawn from the objective's generator if not given.
+        threads: how many micro-batches of a window are worked on at once; see `SideBySide` for what it asks of a model.
 
     Returns:
         The clean passes' figures, as they were when each batch was seen; its loss is the mean over batches of the
@@ -90,27 +93,48 @@ def train_epoch(
     seen = []
     totals = []
     optimizer.zero_grad()
-    for step, batch in enumerate(batches):
-
-        def forward(batch: ConversationBatch = batch) -> Forward:
-            log_probabilities, hidden = model(batch, generator)
-            return Forward(log_probabilities, hidden, batch.labels, batch.mask)
-
-        result = objective.backward(forward, None if draws is None else next(draws))
-        losses = [result.clean.total] + ([result.adversarial.total] if result.adversarial else [])
-        if not all(bool(loss.isfinite()) for loss in losses):
-            raise NumericalError(
-                f"the loss is {'; adversarial: '.join(f'{float(loss):g}' for loss in losses)}",
-                where=place(step=step + 1, conversations=" ".join(batch.ids)),
-                remedy="Lower the learning rate or epsilon, or look at these conversations' features",
-            )
-        seen.append((result.forward.log_probabilities, batch.labels))
-        totals.append(result.clean.total)
-        if ends_window(step, steps, accumulation, window):
-            _refuse_bad_gradients(model, step, batch)
-            optimizer.step()
-            optimizer.zero_grad()
+    windows = _windows(batches, steps, accumulation, window)
+    step = 0
+    with SideBySide(objective, threads) as workers:
+        held = next(windows, [])
+        while held:
+            working = workers.start(held, generator, draws)
+            upcoming = next(windows, [])  # batched while they work
+            for batch, result in zip(held, workers.finish(working), strict=True):
+                _refuse_bad_losses(result, step, batch)
+                seen.append((result.forward.log_probabilities, batch.labels))
+                totals.append(result.clean.total)
+                step += 1
+            if ends_window(step - 1, steps, accumulation, window):
+                _refuse_bad_gradients(model, step - 1, batch)
+                optimizer.step()
+                optimizer.zero_grad()
+            held = upcoming
     return _evaluation(float(torch.stack(totals).mean()), seen)
+
+
+def _windows(
+    batches: Iterable[ConversationBatch], steps: int, accumulation: int, window: Literal["released", "exact"]
+) -> Iterator[list[ConversationBatch]]:
+    """The micro-batches of each update; last those that no update follows, if there are such."""
+    held = []
+    for step, batch in enumerate(batches):
+        held.append(batch)
+        if ends_window(step, steps, accumulation, window):
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _refuse_bad_losses(result: Step, step: int, batch: ConversationBatch) -> None:
+    losses = [result.clean.total] + ([result.adversarial.total] if result.adversarial else [])
+    if not all(bool(loss.isfinite()) for loss in losses):
+        raise NumericalError(
+            f"the loss is {'; adversarial: '.join(f'{float(loss):g}' for loss in losses)}",
+            where=place(step=step + 1, conversations=" ".join(batch.ids)),
+            remedy="Lower the learning rate or epsilon, or look at these conversations' features",
+        )
 
 
 def _refuse_bad_gradients(model: nn.Module, step: int, batch: ConversationBatch) -> None:

@@ -29,6 +29,10 @@ from sacl.adversary import (
 from sacl.losses import focal_loss, nt_xent, sup_con
 from sacl.settings import ObjectiveSettings
 
+Accumulated = Callable[[bool], Sequence[Tensor | None]]
+"""Called between the passes. Given: whether the gradients of `SACL.followed` are final as they stand in `.grad`, the
+adversarial pass adding nothing to them. Returns them summed over the window, this micro-batch included."""
+
 Target = nn.Module | nn.Parameter | Sequence[nn.Parameter] | Mapping[str, nn.Parameter]
 
 
@@ -126,13 +130,23 @@ class SACL:
                 raise ValueError(f"no target {missing[0]!r}: the model offers {', '.join(targets) or 'none'}")
             self.channels = {name: _points(name, targets[name]) for name in adversary.on}
 
-    def backward(self, closure: Callable[[], Forward], draw: float | None = None) -> Step:
+    @property
+    def followed(self) -> list[nn.Parameter]:
+        """The parameters of all channels, if the adversary follows what has accumulated over a window."""
+        if self.settings.adversary.follows == "batch":
+            return []
+        return [p for p in _distinct(p for c in self.channels.values() for p in c) if isinstance(p, nn.Parameter)]
+
+    def backward(
+        self, closure: Callable[[], Forward], draw: float | None = None, accumulated: Accumulated | None = None
+    ) -> Step:
         """Clean pass, adversarial pass, gradients.
 
         Args:
             closure: runs the forward pass on one micro-batch; called again, with new dropout masks, for every
                 adversarial pass.
             draw: the number in [0, 1) that decides whether the adversary acts and where; drawn if not given.
+            accumulated: needed where earlier micro-batches' gradients are kept elsewhere than in `.grad`.
 
         Raises:
             ValueError: a parameter to perturb that has been frozen since, or a module that does not run exactly once.
@@ -146,18 +160,27 @@ class SACL:
         forward = Forward(*(None if t is None else t.detach() for t in forward))  # type: ignore[arg-type]
         adversarial = None
         if channel is not None:
+            followed = self.followed
+            if accumulated is not None and followed:
+                acted_on = {id(p) for p in points}
+                settled = self.settings.adversary.keeps == "clean" and all(id(p) in acted_on for p in followed)
+                sums = dict(zip(map(id, followed), accumulated(settled), strict=True))
+                gradients = [sums.get(id(p), own) for p, own in zip(points, gradients, strict=True)]
             with statistics_kept(self.model):
                 adversarial = self._adversarial_pass(closure, points, gradients, forward)
         return Step(_detached(clean), adversarial, channel, forward)
 
+    def draw(self) -> float | None:
+        """The number in [0, 1) that decides of one micro-batch; None where there is no adversary."""
+        if self.settings.adversary.kind == "none":
+            return None
+        return torch.rand((), generator=self.generator, dtype=torch.float64).item()
+
     def _channel(self, draw: float | None) -> tuple[str | None, list[Point]]:
         """One number decides both: up to `rate` the adversary acts, and where in that range picks the channel."""
         adversary = self.settings.adversary
-        if adversary.kind == "none":
-            return None, []
-        if draw is None:
-            draw = torch.rand((), generator=self.generator, dtype=torch.float64).item()
-        if draw > adversary.rate:
+        draw = self.draw() if draw is None else draw
+        if draw is None or draw > adversary.rate or adversary.kind == "none":
             return None, []
         reach = 0.0
         for name, points in self.channels.items():
@@ -211,11 +234,10 @@ class SACL:
             gradients = [None if g is None else self._noise(g) for g in gradients]
         elif a.kind == "virtual":
             gradients = self._most_sensitive(closure, points, gradients, clean)
+        length: float | None = a.epsilon
         if a.kind == "pgd":
-            r = self._ascend(closure, points, gradients)
-        else:
-            r = of_length(gradients, a.epsilon, a.norm)
-        with perturbed(points, r), frozen(points if a.keeps == "clean" else []):
+            gradients, length = self._ascend(closure, points, gradients), None
+        with perturbed(points, gradients, length, a.norm), frozen(points if a.keeps == "clean" else []):
             terms = self._adversarial_terms(closure(), clean)
             if terms.total.requires_grad:
                 self.scale(terms.total).backward()
