@@ -136,6 +136,11 @@ def write_conversations(conversations: Iterable[Conversation], path: Path | str,
     JSONL holds everything. CSV holds no vectors. `Speaker: text` lines hold speakers and texts alone: ids are lost,
     anything else is refused. The file appears when it is complete; one that was there is replaced then.
 
+    Args:
+        conversations: at least one; they may be more than memory holds.
+        path: the file; a name that ends in `.gz` is written gzipped.
+        format: by default told from the name.
+
     Raises:
         DataError: something that the format cannot hold, no conversation at all, or a place that cannot be written to.
         FeatureError: a vector that is not finite.

@@ -45,9 +45,9 @@ class ModelSettings(Settings):
     kind: str = "dual_lstm"
     """dual_lstm (SACL-LSTM's), linear, bc_lstm, dialogue_rnn, dialogue_crn or transformer; or your own, as
     package.module:Class, whose code then runs."""
-    hidden_size: Count = 128
+    hidden_size: Annotated[int, Field(ge=1, le=2**16)] = 128
     """Of each LSTM and direction."""
-    layers: Count = 1
+    layers: Annotated[int, Field(ge=1, le=100)] = 1
     """Of each LSTM."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Before the classifier, and between LSTM layers."""
@@ -57,6 +57,11 @@ class ModelSettings(Settings):
     """A speaker with fewer turns in a conversation has zeros for the speaker half."""
     padding: Literal["packed", "released"] = "packed"
     """`released` reads zero rows up to the longest conversation of the batch, as the authors' code does."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the kind names code outside this package, which runs when the model is built."""
+        return ":" in self.kind
 
     @model_validator(mode="after")
     def _causal_means_causal(self) -> Self:

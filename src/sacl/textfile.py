@@ -8,13 +8,13 @@ import io
 import itertools
 import os
 import re
-import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
+from sacl.aside import reason, remedy, whole_file
 from sacl.errors import DataError, place
 
 Line = tuple[int, str]
@@ -255,23 +255,13 @@ def written_aside(path: Path) -> Iterator[TextIO]:
     Raises:
         DataError: the place cannot be written to.
     """
-    side = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with side.open("xb") as raw:
+        with whole_file(path) as raw:
             # No name and no time in the gzip header: the same conversations give the same bytes.
             binary = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
             with io.TextIOWrapper(cast(io.BufferedWriter, binary), "utf-8", newline="") as out:
                 yield out
                 out.flush()
-                # Before the move: a machine that fails must not leave a name without its content.
-                os.fsync(raw.fileno())
-        side.replace(path)
+                os.fsync(raw.fileno())  # here, for the wrapper closes what is not packed
     except OSError as error:
-        raise DataError(
-            f"it cannot be written ({error.strerror or error})",
-            where=str(path),
-            remedy="Free space, or choose another folder",
-        ) from None
-    finally:
-        with suppress(OSError):
-            side.unlink()
+        raise DataError(f"it cannot be written ({reason(error)})", where=str(path), remedy=remedy(error)) from error

@@ -169,7 +169,7 @@ def test_saving_again_replaces_the_file_and_leaves_nothing_beside_it(tiny: Path)
     assert [p.name for p in tiny.parent.iterdir()] == ["tiny"]
 
 
-@pytest.mark.parametrize("step", ["serialised", "os.fsync"])
+@pytest.mark.parametrize("step", ["sacl.training.checkpoint.serialised", "sacl.aside.os.fsync"])
 def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_beside_it(
     tiny: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +177,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_beside_it(
         raise OSError(28, "No space left on device")
 
     before = tiny.read_bytes()
-    monkeypatch.setattr(f"sacl.training.checkpoint.{step}", full)
+    monkeypatch.setattr(step, full)
     with pytest.raises(ModelError, match="No space left on device"):
         save(tiny, "model", {"w": torch.zeros(1)}, {})
     assert tiny.read_bytes() == before

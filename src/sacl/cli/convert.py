@@ -89,36 +89,29 @@ def import_pickle(
 
 def _write_folder(out: Path, corpus: Any, vectors: Any, labels: str, source: dict[str, Any]) -> None:
     """The converted corpus, beside and then moved: the folder is whole or not there."""
-    import shutil
-    import uuid
-
+    from sacl.aside import folder_beside, reason, remedy
     from sacl.datasets.imported import read_imported, write_imported
     from sacl.errors import DataError
     from sacl.features.store import write_store
     from sacl.textfile import kind_of
 
     out = out.absolute()
-    aside = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
     try:
         if kind_of(out) == "file" or (kind_of(out) == "folder" and any(out.iterdir())):
             raise DataError("it is there and not empty", where=str(out), remedy="Name a new folder")
-        _make(aside)
-        write_imported(aside, corpus, labels, source)
-        if vectors:
-            # What is read back is what the vectors will be checked against.
-            write_store(
-                aside / "features",
-                read_imported(aside, corpus.name, labels),
-                vectors,
-                {"name": f"vectors of {source['file']}", "released": source},
-            )
-        aside.replace(out)
+        with folder_beside(out) as aside:
+            write_imported(aside, corpus, labels, source)
+            if vectors:
+                # What is read back is what the vectors will be checked against.
+                write_store(
+                    aside / "features",
+                    read_imported(aside, corpus.name, labels),
+                    vectors,
+                    {"name": f"vectors of {source['file']}", "released": source},
+                )
+            aside.replace(out)
     except OSError as error:
-        raise DataError(
-            f"it cannot be written ({error.strerror or error})", where=str(out), remedy="Name another folder"
-        ) from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        raise DataError(f"it cannot be written ({reason(error)})", where=str(out), remedy=remedy(error)) from error
 
 
 def _labels(given: str) -> LabelSet:

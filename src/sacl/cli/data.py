@@ -23,7 +23,10 @@ DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the data set; else SACL_DATA, else what was fetched.")
 ]
 TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="Run the Python code that a model of one's own kind names.")
+    bool,
+    typer.Option(
+        "--trust-code", help="Run the Python code that a model file, or a recipe's file, names as its network."
+    ),
 ]
 DRAWN = dict.fromkeys(
     ("iemocap", "iemocap-4"),
@@ -185,12 +188,11 @@ def _finetuned(
 ) -> tuple[FeatureStore, dict[str, Any]]:
     """OUT with the adapted encoder in `encoder` and its vectors beside it, whole or not at all; and the card."""
     from dataclasses import replace
-    from tempfile import TemporaryDirectory
 
+    from sacl.aside import folder_beside, reason, remedy
     from sacl.errors import FeatureError
     from sacl.experiment.run import reproducible
     from sacl.features.corpus import encode_corpus
-    from sacl.features.files import first_line
     from sacl.features.store import write_store
     from sacl.training.finetune import finetune, moved, refuse_taken
 
@@ -204,21 +206,19 @@ def _finetuned(
     out = out.absolute()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside, reproducible(threads):
+        with folder_beside(out) as aside, reproducible(threads):
             tuned = finetune(base, train, valid, corpus.labels, settings, progress=progress, **options)
-            saved = tuned.save(Path(aside) / "encoder")
+            saved = tuned.save(aside / "encoder")
             # Known by the place where it will be: a model that is trained on its vectors looks for it there.
             reader = replace(saved, identity={**saved.identity, "name": str(out / "encoder")})
             reader.model.to(settings.device)  # type: ignore[arg-type]
             vectors = encode_corpus(corpus, reader, cache, progress).vectors
             source = {**reader.identity, "finetuned on": f"{corpus.name}, train"}
-            store = write_store(Path(aside) / "features", corpus, vectors, source)
-            saved.folder.rename(Path(aside) / "features" / "encoder")
-            moved(Path(aside) / "features", out)
+            store = write_store(aside / "features", corpus, vectors, source)
+            saved.folder.rename(aside / "features" / "encoder")
+            moved(aside / "features", out)
     except OSError as error:
-        raise FeatureError(
-            f"it cannot be written ({first_line(error)})", where=str(out), remedy="Name another folder"
-        ) from error
+        raise FeatureError(f"it cannot be written ({reason(error)})", where=str(out), remedy=remedy(error)) from error
     return store, dict(tuned.card)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,20 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
+from sacl.aside import beside, reason, remedy, removed
 from sacl.conversation import Corpus, Utterance
 from sacl.errors import FeatureError
 from sacl.features.encoder import Encoder, Progress
-from sacl.features.files import first_line
 from sacl.features.store import (
     FORMAT_VERSION,
     FeatureStore,
     assembled,
-    beside,
     fingerprint,
     located,
     publish,
     vector_of,
 )
+
+BEGUN = ".begun"
+"""How the file ends that holds an encoding under way."""
 
 _log = logging.getLogger("sacl")
 
@@ -62,9 +64,8 @@ def encode_corpus(
         # The same files may have lain elsewhere when they were encoded.
         store = replace(store, source=encoder.identity)
     else:
-        _make(folder.parent)
-        texts = [utterance.text or "" for utterance in corpus.utterances()]
-        store = assembled(corpus, {"text": encoder.encode(texts, progress=progress)}, encoder.identity)
+        begun = folder.with_name(f".{folder.name}{BEGUN}")
+        store = assembled(corpus, {"text": _encoded(corpus, encoder, begun, progress)}, encoder.identity)
         try:
             publish(store, folder, replace=False)
         except FeatureError:
@@ -72,8 +73,35 @@ def encode_corpus(
             other = _cached(folder, corpus)
             if other is None:
                 raise
-            return other
+            store = other
+        removed(begun)
     return store
+
+
+def _encoded(corpus: Corpus, encoder: Encoder, begun: Path, progress: Progress | None) -> np.ndarray:
+    """The encoder's vectors; what is done of them stays in the file `begun`, from which the next call goes on."""
+    texts = [utterance.text or "" for utterance in corpus.utterances()]
+    try:
+        # For its owner alone: vectors tell much of the texts that they were made from.
+        begun.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _forget_old(begun)
+        with os.fdopen(os.open(begun, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            return encoder.encode(texts, progress=progress, pieces=file)
+    except FeatureError:
+        removed(begun)
+        raise
+    except OSError as error:
+        found = f"the cache cannot be written ({reason(error)})"
+        told = f"{remedy(error)}: --cache or SACL_CACHE name one; what is encoded is kept"
+        raise FeatureError(found, where=str(begun.parent), remedy=told) from error
+
+
+def _forget_old(begun: Path) -> None:
+    """Removes what was begun and not gone on with for a week."""
+    for file in begun.parent.glob(f".*{BEGUN}"):
+        with suppress(OSError):  # another process was quicker
+            if time.time() - file.stat().st_mtime > 7 * 24 * 3600:
+                removed(file)
 
 
 def features_of(
@@ -125,15 +153,6 @@ def _default_cache() -> Path:
     return Path(os.environ.get("SACL_CACHE") or platformdirs.user_cache_path("sacl")) / "features"
 
 
-def _make(cache: Path) -> None:
-    """The cache's folder is made before the work: that it cannot be written is not to be learnt after it."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found = f"the cache cannot be written ({first_line(error)})"
-        raise FeatureError(found, where=str(cache), remedy="Name another folder in SACL_CACHE") from error
-
-
 def _cached(folder: Path, corpus: Corpus) -> FeatureStore | None:
     """The store of this name; a broken one is put out of the way."""
     if not folder.exists():
@@ -148,5 +167,5 @@ def _cached(folder: Path, corpus: Corpus) -> FeatureStore | None:
         broken = beside(folder)
         with suppress(OSError):
             folder.rename(broken)
-        shutil.rmtree(broken, ignore_errors=True)
+        removed(broken)
         return None

@@ -10,12 +10,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from sacl.errors import FeatureError
-from sacl.features.files import check_minilm, digests, first_line, hub_folder, minilm_folder, quiet
+from sacl.features.files import check_minilm, digests, first_line, hub_folder, minilm_folder, quiet, refuse_foreign_code
+from sacl.features.pieces import Pieces
 
 if TYPE_CHECKING:
     import torch
@@ -145,6 +146,7 @@ class Encoder:
         """The transformer in evaluation mode and single precision; `encode` runs on whatever device it is moved to."""
         from transformers import AutoModel
 
+        refuse_foreign_code(self.folder)
         with quiet():
             model, report = _loaded(self.folder, AutoModel, use_safetensors=True, output_loading_info=True)
         # A pooler is read by no pooling here, and many published encoders lack one: it may be made up.
@@ -158,7 +160,13 @@ class Encoder:
         _check_settings(model, self)
         return model.float().eval()  # type: ignore[no-any-return]
 
-    def encode(self, texts: Sequence[str], batch_size: int = 256, progress: Progress | None = None) -> np.ndarray:
+    def encode(
+        self,
+        texts: Sequence[str],
+        batch_size: int = 256,
+        progress: Progress | None = None,
+        pieces: BinaryIO | None = None,
+    ) -> np.ndarray:
         """One vector a text.
 
         A text's vector does not depend on the other texts by more than rounding (1e-5). A repeated text is encoded
@@ -168,12 +176,15 @@ class Encoder:
             texts: any number of them.
             batch_size: most texts in one forward pass; long ones are taken fewer at a time, and lengths apart.
             progress: called as progress("encode", texts done, texts in all), repeated ones counted once.
+            pieces: a file, open for reading and writing, that keeps what is done, batch by batch (`Pieces`): an earlier
+                call that was cut off, with the same texts by the same encoder, is gone on with.
 
         Returns:
             (texts, width), float32.
 
         Raises:
             FeatureError: the model cannot be read, or gives numbers that are not finite.
+            OSError: `pieces` cannot be written.
         """
         import torch
 
@@ -182,9 +193,13 @@ class Encoder:
         tokens = self._tokens(list(place_of))
         done = 0
         lengths = [len(ids) for ids in tokens]
+        begun = None if pieces is None else Pieces(pieces, self._decided_by(list(place_of)))
         with torch.inference_mode(), _packed(self.model) if sum(lengths) >= _PACKED else nullcontext():
             for rows in _batches(lengths, batch_size):
-                vectors[rows] = self._forward([tokens[row] for row in rows])
+                kept = None if begun is None else begun.kept(len(rows), self.width)
+                vectors[rows] = self._forward([tokens[row] for row in rows]) if kept is None else kept
+                if begun is not None and kept is None:
+                    begun.keep(vectors[rows])
                 done += len(rows)
                 if progress is not None:
                     progress("encode", done, len(tokens))
@@ -208,6 +223,15 @@ class Encoder:
         # Always the same truncation and no padding: a change of either is no longer safe with threads.
         ids = self.tokenizer(clean, truncation=True, max_length=self.max_tokens, padding=False)["input_ids"]
         return [torch.tensor(row or [self._padding]) for row in ids]
+
+    def _decided_by(self, texts: list[str]) -> str:
+        """Whatever decides the bits of their vectors, on one machine."""
+        import torch
+        import transformers
+
+        own = [self.identity[key] for key in ("sha256", "pooling", "layer", "max_tokens")]
+        how = [torch.__version__, transformers.__version__, torch.get_num_threads(), str(self.model.device)]
+        return json.dumps([own, how, texts])
 
     @property
     def _padding(self) -> int:

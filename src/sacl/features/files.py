@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import json
 import logging
 import os
 import sys
@@ -96,6 +97,27 @@ def digests(folder: Path) -> dict[str, str]:
             remedy="Load it where you trust it and write it with save_pretrained, which gives model.safetensors",
         )
     return {file.name: _sha256(file) for file in files}
+
+
+def refuse_foreign_code(folder: Path) -> None:
+    """Refuse a configuration that names an attention of the hub: transformers would fetch its compiled code and run it.
+
+    Code in the folder itself is run by nobody: the model is loaded without trust in it.
+    """
+    try:
+        waiting = [json.loads((folder / "config.json").read_bytes())]
+    except (OSError, ValueError, RecursionError):
+        return  # transformers says what is wrong with it
+    while waiting:
+        found = waiting.pop()
+        for key, value in found.items() if isinstance(found, dict) else ():
+            if "implementation" in key and "/" in str(value):
+                raise FeatureError(
+                    f"its configuration names code to fetch and run, {key}: {str(value)[:80]!r}",
+                    where=str(folder / "config.json"),
+                    remedy="Take that line out, or name another encoder",
+                )
+        waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
 
 
 def _sha256(file: Path) -> str:

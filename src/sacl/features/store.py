@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
+from sacl.aside import beside, reason, remedy
 from sacl.conversation import Conversation, Corpus, Utterance
 from sacl.errors import FeatureError, place
 from sacl.features.files import first_line
@@ -21,6 +22,18 @@ from sacl.features.files import first_line
 FORMAT_VERSION = 1
 FEATURES, MANIFEST = "features.safetensors", "manifest.json"
 AGAIN = "Encode again"
+
+
+class _Manifest(BaseModel):
+    """What a manifest must hold. Whoever writes one can write its check too: nothing in it is believed."""
+
+    model_config = ConfigDict(strict=True)
+    corpus: str
+    fingerprint: str
+    splits: dict[str, list[Annotated[tuple[str, Annotated[int, Field(ge=1, le=2**31)]], Field(strict=False)]]]
+    modalities: dict[str, int]
+    source: dict[str, Any]
+    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +69,7 @@ class FeatureStore:
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise FeatureError("it is damaged: its SHA-256 is not the manifest's", where=str(file), remedy=AGAIN)
         vectors = _tensors(file, data)
-        splits = {split: [(name, int(n)) for name, n in rows] for split, rows in manifest["splits"].items()}
+        splits = {split: [(name, n) for name, n in rows] for split, rows in manifest["splits"].items()}
         total = sum(n for rows in splits.values() for _, n in rows)
         found = {name: (array.dtype.name, *array.shape) for name, array in vectors.items()}
         if found != {name: ("float32", total, width) for name, width in manifest["modalities"].items()}:
@@ -243,19 +256,13 @@ def publish(store: FeatureStore, folder: Path, replace: bool) -> None:
             folder.rename(old)
         new.rename(folder)
     except OSError as error:
-        raise FeatureError(
-            f"features cannot be written ({first_line(error)})", where=str(folder), remedy="Name another folder"
-        ) from error
+        found = f"features cannot be written ({reason(error)})"
+        raise FeatureError(found, where=str(folder), remedy=remedy(error)) from error
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         for rest_of_it in (new, old):
             shutil.rmtree(rest_of_it, ignore_errors=True)
-
-
-def beside(folder: Path) -> Path:
-    """A name in the same folder that nothing else has."""
-    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
 
 
 def _bytes(vectors: Mapping[str, np.ndarray]) -> bytes:
@@ -282,7 +289,7 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         manifest = json.loads(_read(file))
         version = manifest.pop("format_version")
         if version == FORMAT_VERSION and manifest.pop("check") == _check(manifest):
-            return dict(manifest)
+            return _Manifest.model_validate(manifest).model_dump()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FeatureError("it is damaged", where=str(file), remedy=AGAIN) from error
     found = "it is damaged" if version == FORMAT_VERSION else f"it has the format {version}, not {FORMAT_VERSION}"

@@ -37,11 +37,6 @@ MODELS: dict[str, type[nn.Module]] = {
 """The models that come with the package."""
 
 
-def is_own(kind: str) -> bool:
-    """Whether a kind names code outside this package, which runs when the model is built."""
-    return ":" in kind
-
-
 def build_model(settings: ModelSettings, input_size: int, classes: int) -> nn.Module:
     """The network that settings describe, with fresh weights from PyTorch's own generator.
 

@@ -46,7 +46,7 @@ class EmotionRecognizer:
             encoder = Encoder.from_identity(trained.encoder)
         self.encoder = encoder
         self.held_out: tuple[str, ...] = ()
-        """After `fit`: ids of the conversations that were held out for validation; empty where none were."""
+        """Ids of the conversations that `fit` held out for validation; empty where there were none."""
 
     @classmethod
     def from_pretrained(
@@ -103,7 +103,7 @@ class EmotionRecognizer:
 
         Raises:
             DataError: too few conversations or labels. RecipeError: an unknown setting, or one out of range.
-            SaclError: see `predict`.
+            FeatureError: `init` reads vectors, and texts are given. SaclError: see `predict`.
 
         >>> recognizer = EmotionRecognizer.fit("labelled.jsonl")  # doctest: +SKIP
         >>> recognizer.save_pretrained("mine")  # doctest: +SKIP
@@ -193,7 +193,16 @@ class EmotionRecognizer:
         progress: Progress | None = None,
         threshold: float | None = None,
     ) -> Iterator[list[Recognition]]:
-        """Emotions of many conversations, in order, `chunk` of them in memory at a time; see `predict`."""
+        """Emotions of many conversations, in order, one list each, while they are read.
+
+        Args:
+            conversations: any number; a file's, `read_conversations`, may be larger than memory.
+            chunk: how many are held at a time, and read by the model together.
+            progress, threshold: as for `predict`.
+
+        Raises:
+            SaclError: as for `predict`, once the chunk that is at fault is reached.
+        """
         check_threshold(threshold, self.labels)
         stream = iter(conversations)
         while held := list(islice(stream, chunk)):
@@ -212,6 +221,10 @@ class EmotionRecognizer:
         """The conversation with its vectors, so that whatever reads it next need not make them again.
 
         Encoding is most of the work. Results are the same with the vectors and without.
+
+        Args:
+            conversation: one, as for `predict`.
+            progress: told of the encoding.
 
         Raises:
             DataError: more conversations than one. FeatureError: there is no encoder, or some utterances have a vector

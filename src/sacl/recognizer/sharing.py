@@ -159,9 +159,9 @@ def _figures(about: Mapping[str, Any]) -> str:
         return "None are known."
     # Percent, but for the loss: as everywhere in this library.
     names = {"weighted_f1": "weighted F1, %", "accuracy": "accuracy, %", "macro_f1": "macro F1, %", "loss": "loss"}
-    known = {title: f"{valid[key]:.2f}" for key, title in names.items() if isinstance(valid.get(key), int | float)}
+    known = {title: f"{valid[key]:.2f}" for key, title in names.items() if isinstance(valid.get(key), float)}
     errors = about.get("calibration")
-    if isinstance(errors, Mapping):
+    if isinstance(errors, Mapping) and all(isinstance(errors.get(key), float) for key in ("ece_before", "ece_after")):
         both = " / ".join(f"{errors[key]:.2f}" for key in ("ece_before", "ece_after"))
         known["calibration error before / after the temperature, %"] = both
     return (

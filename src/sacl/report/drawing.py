@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sacl.aside import reason, remedy, whole_file
 from sacl.errors import SaclError
 
 COLUMN, PAGE = 3.35, 6.9
@@ -140,13 +141,9 @@ def save(figure: Any, path: Path) -> None:
     ground = {"facecolor": "white", "dpi": 300} if path.suffix == ".png" else {}
     with style(), matplotlib.rc_context({"svg.fonttype": "path"}):  # no page lends its fonts to a file
         figure.savefig(stream, format=path.suffix[1:], metadata=undated, **ground)
-    aside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(stream.getvalue())
-        aside.replace(path)
+        with whole_file(path) as file:
+            file.write(stream.getvalue())
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise SaclError(
-            f"it cannot be written ({error.strerror})", where=str(path), remedy="Choose another folder"
-        ) from None
+        raise SaclError(f"it cannot be written ({reason(error)})", where=str(path), remedy=remedy(error)) from error

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor
 
+from sacl.aside import reason, remedy, whole_file
 from sacl.errors import ModelError
 
 FORMAT_VERSION = 1
 """Of everything written here. A file of a later version is refused; an earlier one keeps loading."""
 
 _ENTRY = "sacl"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of others PyTorch cannot say what is finite
 
 
 def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
@@ -40,21 +39,13 @@ def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[
     plain = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     about = {"format_version": FORMAT_VERSION, "kind": kind, "content": dict(content)}
     about["sha256"] = _digest(plain, about)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         # Not safetensors' own save_file, whose files only their owner may read.
-        with aside.open("wb") as file:
+        with whole_file(path) as file:
             # One entry: safetensors writes several in an order that changes from call to call.
             file.write(serialised(plain, {_ENTRY: json.dumps(about, sort_keys=True)}))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):  # where the folder is at fault, so is this
-            aside.unlink(missing_ok=True)
-        raise ModelError(
-            f"it cannot be written ({_reason(error)})", where=str(path), remedy="Free space or choose another folder"
-        ) from error
+        raise ModelError(f"it cannot be written ({reason(error)})", where=str(path), remedy=remedy(error)) from error
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -70,7 +61,7 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise _damaged(path, kind, _reason(error)) from error
+        raise _damaged(path, kind, reason(error)) from error
     if not isinstance(about, dict) or not about.keys() >= {"format_version", "kind", "content"}:
         raise ModelError(
             f"it is a safetensors file, but no {kind} of this library",
@@ -88,6 +79,8 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if about.pop("sha256", None) != _digest(tensors, about):
         raise _damaged(path, kind, "its SHA-256 is not the one it was written with")
     for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
+            raise ModelError(f"{name} holds {tensor.dtype}, which is not read", where=str(path), remedy="Train again")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(f"{name} holds numbers that are not finite", where=str(path), remedy="Train again")
     return tensors, about["content"]
@@ -105,7 +98,3 @@ def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
 def _damaged(path: Path, kind: str, reason: str) -> ModelError:
     remedy = "Train again" if kind == "model" else "Delete it; the run then starts this seed anew"
     return ModelError(f"the {kind} is damaged ({reason})", where=str(path), remedy=remedy)
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).splitlines()[0].rstrip(".")

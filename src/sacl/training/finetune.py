@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from sacl.aside import folder_beside, reason, remedy
 from sacl.conversation import Conversation, Corpus, LabelSet
 from sacl.errors import DataError, FeatureError, NumericalError, RecipeError, place
 from sacl.features.encoder import Encoder
@@ -82,8 +83,8 @@ class Finetuned:
         model, base = self.encoder.model, self.encoder.folder
         model.config.sacl_pooling = self.encoder.pooling
         try:
-            with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as aside, quiet():
-                new = Path(aside) / "encoder"
+            with folder_beside(folder) as aside, quiet():
+                new = aside / "encoder"
                 model.save_pretrained(new)
                 for weights in new.glob("*.safetensors"):
                     # safetensors makes files that only their owner may read.
@@ -94,10 +95,9 @@ class Finetuned:
                         shutil.copyfile(base / name, new / name)
                 (new / CARD_FILE).write_text(json.dumps(self.card, indent=1) + "\n", encoding="utf-8")
                 moved(new, folder)
-        except OSError as error:
-            raise FeatureError(
-                f"the encoder cannot be written ({first_line(error)})", where=str(folder), remedy="Name another folder"
-            ) from error
+        except (OSError, SafetensorError) as error:
+            found = f"the encoder cannot be written ({reason(error)})"
+            raise FeatureError(found, where=str(folder), remedy=remedy(error)) from error
         chosen = self.encoder
         return Encoder.load(folder, pooling=chosen.pooling, layer=chosen.layer, max_tokens=chosen.max_tokens)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from sacl.conversation import Conversation, LabelSet
-from sacl.errors import FeatureError, ModelError, RecipeError, place
+from sacl.errors import DataError, FeatureError, ModelError, RecipeError, place
 from sacl.model.batch import UNLABELLED, ConversationItem, collate
-from sacl.model.build import build_model, is_own
+from sacl.model.build import build_model
 from sacl.settings import FeatureSettings, ModelSettings
 from sacl.training.calibration import tempered
 from sacl.training.checkpoint import load, save
@@ -39,6 +40,31 @@ class Standardisation:
     def __call__(self, features: Tensor) -> Tensor:
         """(x - mean) / deviation."""
         return (features - self.mean) / self.deviation
+
+
+class _Encoder(BaseModel):
+    """The identity of an encoder, as `Encoder.identity` gives it; whatever else a file says of it is kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    name: str
+    sha256: str
+    pooling: Literal["mean", "first"]
+    layer: int
+    max_tokens: Annotated[int, Field(ge=1)]
+    revision: str | None
+
+
+class _Content(BaseModel):
+    """What stands beside the tensors. Whoever writes a file can write its hash too: nothing in it is believed."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    labels: Annotated[list[str], Field(min_length=1)]
+    input_size: Annotated[int, Field(ge=1, le=2**20)]
+    model: ModelSettings
+    features: FeatureSettings
+    encoder: _Encoder | None
+    about: dict[str, Any]
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # older files have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,43 +169,71 @@ class TrainedModel:
         """
         path = path / MODEL_FILE if path.is_dir() else path
         tensors, content = load(path, "model")
-        settings = ModelSettings.model_validate(content["model"])
-        labels = LabelSet(tuple(content["labels"]))
-        if is_own(settings.kind) and not trust_code:
+        try:
+            said = _Content.model_validate(content)
+            labels = LabelSet(tuple(said.labels))
+        except (ValidationError, DataError) as error:
+            raise _unfit(path, error) from None
+        settings = said.model
+        if settings.is_own and not trust_code:
             raise ModelError(
                 f"it would run code from outside this package, {settings.kind}",
                 where=str(path),
                 remedy="If you know that code, trust it: trust_code=True, or --trust-code at the shell",
             )
+        state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         try:
-            model = build_model(settings, content["input_size"], len(labels))
+            if not settings.is_own:
+                with torch.device("meta"):  # no memory for what the file only claims
+                    build_model(settings, said.input_size, len(labels)).load_state_dict(state, assign=True)
+            model = build_model(settings, said.input_size, len(labels))
+            # Before its weights are filled in: they would be rounded to the precision that the model has.
+            model.to(_precision(state))
+            model.load_state_dict(state)
         except RecipeError as error:
             raise ModelError(error.found, where=f"{path}, {error.where}", remedy=error.remedy) from error
-        state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        # Before its weights are filled in: they would be rounded to the precision that the model has.
-        model.to(next((t.dtype for t in state.values()), torch.float32))
-        try:
-            model.load_state_dict(state)
         except RuntimeError as error:
             raise ModelError(
-                f"its tensors do not fit its settings ({str(error).splitlines()[-1].strip()})",
+                f"its tensors do not fit its settings ({str(error).splitlines()[-1].strip()[:200]})",
                 where=str(path),
                 remedy="Train again",
             ) from error
-        standardisation = None
-        if "features.mean" in tensors:
-            standardisation = Standardisation(tensors["features.mean"], tensors["features.deviation"])
+        statistics = [tensors[name] for name in ("features.mean", "features.deviation") if name in tensors]
+        if statistics and [(t.dtype, t.shape) for t in statistics] != [(torch.float32, (said.input_size,))] * 2:
+            raise ModelError("its statistics do not fit its features", where=str(path), remedy="Train again")
         return cls(
             model.eval(),
             settings,
             labels,
-            content["input_size"],
-            FeatureSettings.model_validate(content["features"]),
+            said.input_size,
+            said.features,
             content["encoder"],
-            standardisation,
-            content["about"],
-            content.get("temperature", 1.0),  # older files have none
+            Standardisation(*statistics) if statistics else None,
+            said.about,
+            said.temperature,
         )
+
+
+def _unfit(path: Path, error: ValidationError | DataError) -> ModelError:
+    """Of a file whose bytes are whole, and whose content is no model's."""
+    if isinstance(error, DataError):
+        found = error.found
+    else:
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return ModelError(f"it is no model ({found[:200]})", where=str(path), remedy="Train again, or get it again")
+
+
+def _precision(state: Mapping[str, Tensor]) -> torch.dtype:
+    """Of a model's weights.
+
+    Raises:
+        RuntimeError: they are no plain numbers.
+    """
+    found = {t.dtype for t in state.values() if t.is_floating_point()}
+    if len(found) > 1 or not found <= {torch.float32, torch.float64}:
+        raise RuntimeError(f"its weights are of the types {', '.join(sorted(map(str, found)))}")
+    return found.pop() if found else torch.float32
 
 
 def make_items(
