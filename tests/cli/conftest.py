@@ -35,7 +35,7 @@ class Done(NamedTuple):
 @pytest.fixture
 def sacl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """sacl("data", "list"): its exit code, stdout and stderr, at 80 columns."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*arguments: str | Path) -> Done:
@@ -45,7 +45,8 @@ def sacl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
             with pytest.raises(SystemExit) as stop:
                 main()
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         code = stop.value.code
         return Done(code if isinstance(code, int) else 0, *capsys.readouterr())
 

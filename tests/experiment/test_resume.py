@@ -103,7 +103,7 @@ def test_an_interrupt_is_one_line_and_exit_130_then_resume_completes(
         os.killpg(process.pid, told)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    assert err == "sacl: interrupted. Training that was under way continues with --resume\n"
+    assert err == "sacl: interrupted. Completed epochs are kept: go on with the same command and --resume\n"
     assert (tmp_path / "run" / "seed-0" / "checkpoint.safetensors").exists()
     study(recipe, tmp_path / "run", resume=True)
     study(recipe, tmp_path / "whole")

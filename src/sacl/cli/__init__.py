@@ -1,19 +1,19 @@
 """The `sacl` command. Verbs are in the modules beside this one; only here anything is printed.
 
-Exit codes: 0 done, 2 the user's input is at fault, 130 interrupted, 1 anything else.
+Exit codes: 0 done, 2 the user's input or a full disk is at fault, 130 interrupted by Ctrl-C or SIGTERM, 1 anything
+else.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from typing import NoReturn
 
 import typer
 
 import sacl
-from sacl.cli import convert, data, models, report, robustness, serve, show, study, train
+from sacl.cli import convert, data, interrupt, models, report, robustness, serve, show, study, train
 from sacl.errors import SaclError
 
 app = typer.Typer(
@@ -51,20 +51,25 @@ def _main(version: bool = typer.Option(False, "--version", help="Show the versio
 
 def main() -> NoReturn:
     """Runs the command; what the user can mend is told in one line, without a traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt.listen()
     # Threads that spin while they wait make two of them slower than one where the machine has other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        # Typer catches Ctrl-C itself, and returns 130.
-        code = app(prog_name="sacl", standalone_mode=False) or 0
+        try:
+            # Typer catches Ctrl-C itself, and returns 130.
+            code = app(prog_name="sacl", standalone_mode=False) or 0
+        except BaseException:
+            if interrupt.was_told():
+                raise KeyboardInterrupt from None
+            raise
         if code == 130:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except SaclError as error:
-        print(f"sacl: {show.printable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"sacl: {show.printable(show.shortened(' '.join(str(error).split())))}", file=sys.stderr)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        print("sacl: interrupted. Training that was under way continues with --resume", file=sys.stderr)
+        print(f"sacl: {interrupt.line(sys.argv[1:])}", file=sys.stderr)
         code = 130
     except (BrokenPipeError, SystemExit):
         # Whoever read our output has seen enough, which Typer and Rich take for a failure (SystemExit); Python would
@@ -85,7 +90,3 @@ def main() -> NoReturn:
         print(shown, file=sys.stderr)
         code = 2
     sys.exit(code)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

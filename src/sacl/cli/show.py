@@ -63,18 +63,18 @@ def markdown(text: str) -> None:
 
 
 def table(content: Table) -> None:
-    """A table for a person, notes under it."""
+    """A table for a person, notes under it. Names in it may come from a stranger's file."""
     from rich.table import Table as Grid
 
     screen = console()
-    grid = Grid(title=content.title, title_justify="left", title_style="bold")
+    grid = Grid(title=printable(content.title), title_justify="left", title_style="bold")
     for i, column in enumerate(content.columns):
-        grid.add_column(column, justify="right" if i else "left", no_wrap=not i)
+        grid.add_column(printable(column), justify="right" if i else "left", no_wrap=not i)
     for row in content.rows:
-        grid.add_row(*row)
+        grid.add_row(*map(printable, row))
     screen.print(grid)
     for note in content.notes:
-        screen.print(note, style="dim")
+        screen.print(printable(note), style="dim")
     screen.print()
 
 
@@ -133,6 +133,11 @@ def _chip(turn: Recognition) -> Text:
 def printable(text: str) -> str:
     """The text with every control character shown as a blank."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def shortened(text: str, most: int = 2000) -> str:
+    """A text of a line or some; of a longer one, begin and end."""
+    return text if len(text) <= most else f"{text[: most // 2]} [...] {text[-most // 2 :]}"
 
 
 class Bars:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sacl.cli import show
-from sacl.cli.data import Cache, DataFolder, Json
+from sacl.cli.data import Cache, DataFolder, Json, TrustCode
 from sacl.cli.report import compare
 from sacl.cli.train import Features, Jobs, Model, RecipeName, Resume, Seeds, SetOptions, resolved
 
@@ -24,6 +24,7 @@ def ablate(
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; by default runs/RECIPE-ablation.")] = None,
     resume: Resume = False,
     jobs: Jobs = None,
+    trust_code: TrustCode = False,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
@@ -35,7 +36,7 @@ def ablate(
     from sacl.errors import RecipeError
     from sacl.experiment.ablation import ablation_plans
 
-    loaded = resolved(recipe, seeds, settings, model)
+    loaded = resolved(recipe, seeds, settings, model, trust_code)
     named = None if arms is None else list(dict.fromkeys(["sacl", *(name.strip() for name in arms.split(","))]))
     if named == ["sacl"]:
         raise RecipeError("there is no arm to compare with", where="--arms", remedy="Name one more, cross_entropy say")
@@ -60,6 +61,7 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; by default runs/RECIPE-sweep.")] = None,
     resume: Resume = False,
     jobs: Jobs = None,
+    trust_code: TrustCode = False,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
@@ -71,7 +73,7 @@ def sweep(
     from sacl.experiment.run import write_aside
     from sacl.experiment.sweep import grid_points, parse_grid, ranked, released_grid
 
-    loaded = resolved(recipe, seeds, settings)
+    loaded = resolved(recipe, seeds, settings, trust_code=trust_code)
     folder = out or Path("runs") / f"{loaded.name}-sweep"
     points = grid_points(loaded, folder, parse_grid(grid) if grid else released_grid(loaded))
     plans = [(point.recipe, point.folder) for point in points]
@@ -98,7 +100,7 @@ def sweep(
     seeds_told = "one seed" if len(loaded.seeds) == 1 else f"mean and deviation over {len(loaded.seeds)} seeds"
     notes = [
         f"Validation split, percent; {seeds_told}. The best of {len(points)} is partly the luckiest.",
-        f"Train it with: sacl train {folder / 'best.yaml'}",
+        f"Train it with: sacl train {folder / 'best.yaml'}" + " --trust-code" * best.recipe.model.is_own,
     ]
     show.table(Table(f"{loaded.name}: {len(points)} points of a grid", columns, rows, notes))
 

@@ -44,6 +44,7 @@ def train(
     monitor_test: Annotated[
         bool, typer.Option("--monitor-test", help="Score the test split every epoch too; never selects.")
     ] = False,
+    trust_code: TrustCode = False,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
@@ -55,7 +56,7 @@ def train(
     from sacl.experiment.recipe import retuned
 
     monitor = ["training.monitor_test=true"] if monitor_test else []
-    loaded = resolved(recipe, seeds, [*_alone(model), *(settings or []), *monitor], model)
+    loaded = resolved(recipe, seeds, [*_alone(model), *(settings or []), *monitor], model, trust_code)
     folder = out or Path("runs") / loaded.name
     other = retuned(loaded, loaded.features.encoder) if features is None else None
     if other is not None:
@@ -69,7 +70,9 @@ def train(
         _show_models(folder)
 
 
-def resolved(recipe: str, seeds: str | None, settings: list[str] | None, model: str | None = None) -> Recipe:
+def resolved(
+    recipe: str, seeds: str | None, settings: list[str] | None, model: str | None = None, trust_code: bool = False
+) -> Recipe:
     """The recipe with the settings, seeds and model given at the shell."""
     from sacl.experiment.recipe import load_recipe
 
@@ -78,7 +81,7 @@ def resolved(recipe: str, seeds: str | None, settings: list[str] | None, model: 
         overrides.append(f"seeds={parsed_seeds(seeds)}")
     if model is not None:
         overrides.append(f"model.kind='{model}'")
-    return load_recipe(recipe, overrides)
+    return load_recipe(recipe, overrides, trust_code=trust_code)
 
 
 def _alone(model: str | None) -> list[str]:
@@ -118,11 +121,11 @@ def demo(
     epochs: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs.")] = None,
 ) -> None:
     """Train on the sample corpus, show the table, then read a conversation the model has not seen."""
-    import shutil
-
+    from sacl.aside import beside, removed
     from sacl.datasets import load_corpus
+    from sacl.experiment.lock import require_free
     from sacl.experiment.recipe import load_recipe
-    from sacl.experiment.study import RECIPE_FILE, open_study
+    from sacl.experiment.study import RECIPE_FILE
     from sacl.recognizer import EmotionRecognizer
 
     # A name of its own, so that a run of the recipe `sample` is never taken for an earlier demo.
@@ -130,8 +133,10 @@ def demo(
     screen = show.console()
     screen.print(f"{recipe.description}:\n150 conversations to learn from, 60 to be tested on.\n")
     # Nothing but a demo's own run is removed; `study` refuses to write into any other.
-    if (out / RECIPE_FILE).exists() and open_study(out)[0].name == recipe.name:
-        shutil.rmtree(out)
+    if (out / RECIPE_FILE).exists() and load_recipe(str(out / RECIPE_FILE), trust_code=True).name == recipe.name:
+        require_free(out)
+        # Renamed before it is deleted: what were half of it would be taken for somebody else's.
+        removed(out.rename(beside(out)))
     results = _study(recipe, out)
     _show_results(recipe, results, out, False)
     conversation = load_corpus("sample")["test"][0]

@@ -38,7 +38,7 @@ def load_seed(
     result = read_result(seed_folder(run, seed))
     # The model first: where it is gone there is no need to encode anything.
     trained = TrainedModel.load(seed_folder(run, seed), trust_code=trust_code)
-    folders = {key: Path(record[key]) if record.get(key) else None for key in ("data_folder", "features_folder")}
+    folders = {key: Path(str(record[key])) if record.get(key) else None for key in ("data_folder", "features_folder")}
     given = load_run_data(
         recipe,
         seed,

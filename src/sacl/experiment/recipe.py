@@ -61,23 +61,28 @@ class Recipe(Settings):
     """An experiment: data, features, model, objective, training, seeds."""
 
     name: str
+    """What it is asked for by; a run's folder gets this name."""
     description: str
+    """What it trains, in a sentence."""
     data: DataSettings
     features: FeatureSettings = FeatureSettings()
     model: ModelSettings = ModelSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] = [0, 1, 2, 3, 4]
+    """One run a seed; a table gives their mean and deviation."""
     published: Published | None = None
+    """The row that it is to reproduce."""
     departures: list[str] = []
     """Where it leaves what its source did."""
 
     @field_validator("name")
     @classmethod
     def _names_a_folder(cls, name: str) -> str:
-        if not re.fullmatch(r"\w[^/\\\s]*", name):
+        if not re.fullmatch(r"\w[^/\\\s]{0,99}", name) or not name.isprintable():
             raise ValueError(
-                "a run's folder gets this name: start it with a letter or digit, without blanks and slashes"
+                "a run's folder gets this name: start it with a letter or digit, without blanks and slashes, at most "
+                "100 characters"
             )
         return name
 
@@ -103,15 +108,22 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe:
+LARGEST = 2**16
+"""Bytes of a recipe's file, and of any YAML: PyYAML takes some 20 seconds for a megabyte that means no good."""
+
+
+def load_recipe(name_or_path: str, overrides: list[str] | None = None, *, trust_code: bool = False) -> Recipe:
     """A recipe by name or from a file.
 
     Args:
         name_or_path: one of `recipe_names()`, or the path of a YAML file.
         overrides: settings on top of it, `training.epochs=3` say.
+        trust_code: a file may name a model of one's own kind (`package.module:Class`), whose code runs when it is
+            trained. One that is named in `overrides` needs no such word.
 
     Raises:
-        RecipeError: no such recipe, YAML that cannot be read, an unknown setting, or one out of range.
+        RecipeError: no such recipe, YAML that cannot be read, an unknown setting, one out of range, or code that is
+            not trusted.
     """
     if name_or_path in recipe_names():
         text, where = (_folder() / f"{name_or_path}.yaml").read_text(encoding="utf-8"), f"recipe {name_or_path}"
@@ -124,7 +136,14 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe
     for override in overrides or []:
         _override(content, override)
     _disown(content, own)
-    return parse_recipe(content, where)
+    recipe = parse_recipe(content, where)
+    if recipe.model.is_own and not trust_code and not any(recipe.model.kind in given for given in overrides or []):
+        raise RecipeError(
+            f"it would run code from outside this package, {recipe.model.kind}",
+            where=f"{where}, model.kind",
+            remedy="If you know that code, trust it: trust_code=True, or --trust-code at the shell",
+        )
+    return recipe
 
 
 def _disown(content: dict[str, Any], own: dict[str, Any]) -> None:
@@ -199,6 +218,8 @@ def _read(name: str) -> str:
             remedy=f"Did you mean {close[0]}?" if close else f"Use one of {', '.join(recipe_names())}, or a .yaml file",
         )
     try:
+        if path.stat().st_size > LARGEST:
+            raise RecipeError(f"it is larger than {LARGEST >> 10} KiB", where=name, remedy="Give a recipe")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError("there is no such file", where=name, remedy="Check the path") from None
@@ -219,10 +240,11 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value]
-        for i, (key, _) in enumerate(node.value):
-            if key.value in keys[:i]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
 
@@ -257,7 +279,8 @@ def _parse(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(f"it is no YAML: {error.problem}", where=where + line, remedy="Mend that line") from None
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # `!!bool x` is a KeyError
+    # `!!bool x` is a KeyError, "\UFFFFFFFF" an OverflowError
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         raise RecipeError(f"it is no YAML: {str(error).splitlines()[0]}", where=where, remedy="Mend the file") from None
     except RecursionError:
         raise RecipeError("it is nested too deeply", where=where, remedy="Write plain sections") from None

@@ -6,16 +6,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from sacl.aside import reason, remedy
 from sacl.conversation import Corpus
-from sacl.errors import DataError, RunError
+from sacl.errors import DataError, ModelError, RunError
 from sacl.experiment.data import RunData
 from sacl.experiment.recipe import Recipe
 from sacl.model.batch import ConversationItem
@@ -55,15 +56,25 @@ def run_seed(
     Raises:
         SaclError: data, features, numbers or a disk at fault.
     """
-    if (folder / RESULT_FILE).exists():
+    if is_complete(folder):
         return read_result(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"it cannot be made ({error.strerror})", where=str(folder), remedy="Choose another folder"
-        ) from error
-    remove_unfinished(folder)
+    with _told_to_resume():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(folder)
+        except OSError as error:
+            raise RunError(f"it cannot be made ({reason(error)})", where=str(folder), remedy=remedy(error)) from error
+        return _run_seed(recipe, seed, folder, data, on_epoch, score_test)
+
+
+def _run_seed(
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    data: RunData,
+    on_epoch: Callable[[dict[str, Any]], None] | None,
+    score_test: bool,
+) -> dict[str, Any]:
     started = time.monotonic()
     with reproducible(torch_threads(recipe)):
         trained, history = _train(recipe, seed, folder, data, on_epoch)
@@ -94,6 +105,27 @@ def run_seed(
     write_aside(folder / RESULT_FILE, json.dumps(result, indent=1))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a seed needs no more work; takes away the checkpoint that it may have left when it was killed last."""
+    if not (folder / RESULT_FILE).exists():
+        return False
+    with suppress(OSError):
+        (folder / CHECKPOINT_FILE).unlink()
+    return True
+
+
+@contextmanager
+def _told_to_resume() -> Iterator[None]:
+    """What cannot be written is told with how to go on once it can be."""
+    try:
+        yield
+    except (ModelError, RunError) as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        then = f"{error.remedy}; then go on with --resume"
+        raise RunError(error.found, where=error.where, remedy=then) from error.__cause__
 
 
 def torch_threads(recipe: Recipe) -> int:
@@ -143,15 +175,14 @@ def _train(
         checkpoint=folder / CHECKPOINT_FILE,
         monitor=monitor,
     )
-    with (folder / METRICS_FILE).open("w", encoding="utf-8") as metrics:
+    _put(folder / METRICS_FILE, "", "w")
 
-        def note(figures: dict[str, Any]) -> None:
-            metrics.write(json.dumps(figures) + "\n")
-            metrics.flush()
-            if on_epoch is not None:
-                on_epoch(figures)
+    def note(figures: dict[str, Any]) -> None:
+        _put(folder / METRICS_FILE, json.dumps(figures) + "\n", "a")
+        if on_epoch is not None:
+            on_epoch(figures)
 
-        fitted = fit.run(note)
+    fitted = fit.run(note)
     chosen = fitted.history[fitted.epoch - 1]
     about = {
         "recipe": recipe.name,
@@ -233,7 +264,15 @@ def write_aside(path: Path, text: str) -> None:
         with written_aside(path) as out:
             out.write(text)
     except DataError as error:
-        raise RunError(error.found, where=error.where, remedy=error.remedy) from error
+        raise RunError(error.found, where=error.where, remedy=error.remedy) from error.__cause__
+
+
+def _put(path: Path, text: str, mode: Literal["w", "a"]) -> None:
+    try:
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise RunError(f"it cannot be written ({reason(error)})", where=str(path), remedy=remedy(error)) from error
 
 
 def remove_unfinished(folder: Path) -> None:

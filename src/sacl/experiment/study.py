@@ -24,13 +24,17 @@ from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
+from sacl.aside import reason, remedy, removed
 from sacl.errors import RunError, SaclError
 from sacl.experiment.data import RunData, load_run_data
+from sacl.experiment.lock import HOLDER_FILE, LOCK_FILE, held, require_free
+from sacl.experiment.pruned import read_pruned
 from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe
-from sacl.experiment.run import METRICS_FILE, RESULT_FILE, read_result, remove_unfinished, run_seed, write_aside
+from sacl.experiment.run import METRICS_FILE, is_complete, read_result, remove_unfinished, run_seed, write_aside
 from sacl.model.build import model_class
 
 RECIPE_FILE, RECORD_FILE = "recipe.yaml", "run.json"
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 SeedProgress = Callable[[str, dict[str, Any]], None]
 
 
@@ -68,6 +72,10 @@ class Task:
         return run_seed(self.recipe, self.seed, self.folder, data, on_epoch, self.score_test)
 
 
+RunTasks = Callable[[Sequence[Task], int | None, SeedProgress | None], None]
+"""How tasks are run, so many at a time, with progress: `run_here`, or `sacl.scale.studies.run_on_ray`."""
+
+
 def seed_folder(run: Path, seed: int) -> Path:
     """Where one seed of a run lies."""
     return run / f"seed-{seed}"
@@ -84,6 +92,7 @@ def study(
     jobs: int | None = None,
     on_epoch: SeedProgress | None = None,
     on_encode: Callable[[str, int, int], None] | None = None,
+    run_tasks: RunTasks | None = None,
 ) -> list[dict[str, Any]]:
     """Trains every seed of a recipe; `jobs` of them at a time, by default as many as there are cores for.
 
@@ -92,9 +101,10 @@ def study(
         folder: the run directory; it must be new unless `resume`.
         data, features, cache: see `load_run_data`.
         resume: continue a run that was cut off; completed seeds are kept.
-        jobs: processes.
+        jobs: processes. They import the script that calls this: there, call it under `if __name__ == "__main__"`.
         on_epoch: given a seed's name and each of its epochs' figures.
         on_encode: told of the encoding.
+        run_tasks: by default processes of this machine.
 
     Returns:
         The seeds' results, in the recipe's order.
@@ -104,7 +114,15 @@ def study(
         SaclError: whatever a seed meets.
     """
     sources = Sources(data, features, cache)
-    return studies([(recipe, folder)], sources, resume=resume, jobs=jobs, on_epoch=on_epoch, on_encode=on_encode)[0]
+    return studies(
+        [(recipe, folder)],
+        sources,
+        resume=resume,
+        jobs=jobs,
+        on_epoch=on_epoch,
+        on_encode=on_encode,
+        run_tasks=run_tasks,
+    )[0]
 
 
 def studies(
@@ -116,12 +134,16 @@ def studies(
     score_test: bool = True,
     on_epoch: SeedProgress | None = None,
     on_encode: Callable[[str, int, int], None] | None = None,
+    run_tasks: RunTasks | None = None,
 ) -> list[list[dict[str, Any]]]:
     """Several recipes, each with its run directory: all their seeds side by side. See `study`.
 
     Args:
         plans: recipes and their folders.
         score_test: False leaves the test split alone, for settings that are chosen on validation.
+
+    Returns:
+        A list a plan; of a seed that was given up, what `read_pruned` gives.
     """
     for recipe, _ in plans:
         # Before anything is encoded: a model's name may be misspelt.
@@ -136,15 +158,25 @@ def studies(
                 loaded[key] = sources.load(recipe, recipe.seeds[0], on_encode)
             _record(folder, recipe, loaded[key], sources)
             tasks += [Task(recipe, seed, seed_folder(folder, seed), sources, score_test) for seed in recipe.seeds]
-        todo = [task for task in tasks if not (task.folder / RESULT_FILE).exists()]
-        threads = max((task.recipe.training.threads for task in todo), default=1)
-        jobs = min(jobs or max(1, (os.cpu_count() or 1) // threads), len(todo))
-        if jobs > 1:
-            _side_by_side(todo, jobs, on_epoch)
-        else:
-            for task in todo:
-                task.run(None if on_epoch is None else partial(on_epoch, task.name))
-        return [[read_result(seed_folder(folder, seed)) for seed in recipe.seeds] for recipe, folder in plans]
+        todo = [task for task in tasks if not is_complete(task.folder)]
+        (run_tasks or run_here)(todo, jobs, on_epoch)
+        return [[_outcome(seed_folder(folder, seed)) for seed in recipe.seeds] for recipe, folder in plans]
+
+
+def run_here(tasks: Sequence[Task], jobs: int | None = None, on_epoch: SeedProgress | None = None) -> None:
+    """Trains tasks on this machine, so many at a time; by default as many as there are cores for."""
+    threads = max((task.recipe.training.threads for task in tasks), default=1)
+    jobs = min(jobs or max(1, (os.cpu_count() or 1) // threads), len(tasks))
+    if jobs > 1:
+        _side_by_side(tasks, jobs, on_epoch)
+    else:
+        for task in tasks:
+            task.run(None if on_epoch is None else partial(on_epoch, task.name))
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    pruned = None if is_complete(folder) else read_pruned(folder)
+    return read_result(folder) if pruned is None else pruned
 
 
 def open_study(folder: Path) -> tuple[Recipe, dict[str, Any]]:
@@ -162,7 +194,7 @@ def open_study(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         raise RunError(
             "it is damaged", where=str(path), remedy="Delete it, and --resume the run: it is written anew"
         ) from error
-    return load_recipe(str(folder / RECIPE_FILE)), record
+    return load_recipe(str(folder / RECIPE_FILE), trust_code=True), record  # nothing is built of it
 
 
 def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | None) -> None:
@@ -170,18 +202,19 @@ def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | Non
     read = dict.fromkeys(range(len(tasks)), 0)
     earlier = set(active_children())
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
-        waiting: set[Future[Any]] = {pool.submit(task.run) for task in tasks}
         try:
+            with _unheard():
+                waiting: set[Future[Any]] = {pool.submit(task.run) for task in tasks}
             while waiting:
                 done, waiting = wait(waiting, timeout=0.3)
                 if on_epoch is not None:
-                    _report(tasks, read, on_epoch)
+                    report_epochs(tasks, read, on_epoch)
                 for future in done:
                     future.result()
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(active_children()) - earlier:
-                worker.terminate()
+                worker.kill()  # they do not heed SIGTERM
                 worker.join()
             for task in tasks:
                 remove_unfinished(task.folder)
@@ -193,9 +226,22 @@ def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | Non
             raise
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes that are started inside never hear Ctrl-C, nor SIGTERM; here they are answered after the block.
+
+    They reach every process of a terminal or a service: the parent alone answers them. It cannot be left to the
+    workers, which take seconds before they could.
+    """
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
 def _begin_worker() -> None:
-    """Ctrl-C reaches every process of a terminal: the parent alone answers it. A worker ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker ends with its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -207,7 +253,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _report(tasks: Sequence[Task], read: dict[int, int], on_epoch: SeedProgress) -> None:
+def report_epochs(tasks: Sequence[Task], read: dict[int, int], on_epoch: SeedProgress) -> None:
+    """Tells of the epochs that tasks have written since they were `read` last, by position the number of lines."""
     for i, task in enumerate(tasks):
         try:
             text = (task.folder / METRICS_FILE).read_text(encoding="utf-8")
@@ -221,39 +268,45 @@ def _report(tasks: Sequence[Task], read: dict[int, int], on_epoch: SeedProgress)
 
 @contextmanager
 def _opened(folder: Path, resume: bool) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    try:
-        fresh = not folder.exists() or not any(folder.iterdir())
-        if not fresh and not resume:
-            raise RunError(
-                "the folder is not empty",
-                where=str(folder),
-                remedy="Continue what is in it with --resume, or give another --out",
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
+    fresh = _is_fresh(folder)
+    if not fresh and not resume:
+        require_free(folder)
+        raise RunError(
+            "the folder is not empty",
+            where=str(folder),
+            remedy="Continue what is in it with --resume, or give another --out",
+        )
+    with held(folder):
+        try:
             yield
-    except SaclError:
-        if fresh:
-            _take_back(folder)
-        raise
-    except Timeout:
-        raise RunError(
-            "another process works on this run", where=str(folder), remedy="Wait for it, or give another --out"
-        ) from None
+        except SaclError:
+            if fresh:
+                _take_back(folder)
+            raise
+
+
+def _is_fresh(folder: Path) -> bool:
+    """Whether there is nothing but what a run leaves that was killed before it began."""
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return True
     except OSError as error:
-        raise RunError(
-            f"it cannot be written ({error.strerror})", where=str(folder), remedy="Give another --out"
-        ) from error
+        raise RunError(f"it cannot be written ({reason(error)})", where=str(folder), remedy=remedy(error)) from error
+    begun = {LOCK_FILE, HOLDER_FILE, RECORD_FILE}
+    sides = tuple(f".{name}." for name in (RECORD_FILE, RECIPE_FILE))
+    return not names or (LOCK_FILE in names and all(name in begun or name.startswith(sides) for name in names))
 
 
 def _take_back(folder: Path) -> None:
     """Removes a run that failed before its first epoch was done, so that the mended command finds the folder empty."""
     if any(folder.glob("seed-*/*.safetensors")):
         return
-    for file in (*folder.glob("seed-*/*"), *(folder / name for name in (RECIPE_FILE, RECORD_FILE, ".lock"))):
-        file.unlink(missing_ok=True)
+    for file in (
+        *folder.glob("seed-*/*"),
+        *(folder / name for name in (RECIPE_FILE, RECORD_FILE, HOLDER_FILE, LOCK_FILE)),
+    ):
+        removed(file)
     for made in (*folder.glob("seed-*"), folder):
         with suppress(OSError):  # there is more in it
             made.rmdir()
@@ -262,7 +315,7 @@ def _take_back(folder: Path) -> None:
 def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> None:
     """Writes recipe and record, or, where they are there, sees to it that they are the same."""
     if (folder / RECIPE_FILE).exists():
-        earlier = load_recipe(str(folder / RECIPE_FILE))
+        earlier = load_recipe(str(folder / RECIPE_FILE), trust_code=True)
         if earlier.model_dump(exclude={"seeds"}) != recipe.model_dump(exclude={"seeds"}):
             raise RunError(
                 f"it was begun with other settings ({_first_difference(earlier.model_dump(), recipe.model_dump())})",
