@@ -109,7 +109,7 @@ class LabelSet:
         return iter(self.names)
 
     def index(self, name: str, where: str = "") -> int:
-        """Position of a label. `where` goes into the DataError that an unknown one raises."""
+        """Position of the label `name`. `where` goes into the DataError that an unknown one raises."""
         try:
             return self.names.index(name)
         except ValueError:

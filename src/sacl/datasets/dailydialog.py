@@ -89,6 +89,6 @@ def _filled(path: Path) -> list[tuple[int, str]]:
 
 
 def _label(code: str, where: str) -> str:
-    if not (code.isascii() and code.isdigit()) or int(code) >= len(LABELS):
+    if not (code.isascii() and code.isdigit() and len(code) == 1) or int(code) >= len(LABELS):
         raise DataError(f"its label is {code!r:.40}", where=where, remedy=f"Expected 0 to {len(LABELS) - 1}")
     return LABELS.names[int(code)]

@@ -67,7 +67,7 @@ FOUR_TEST = dict(zip(FOUR, (144, 245, 384, 170), strict=True))
 
 _CODES = dict(zip(("hap", "sad", "neu", "ang", "exc", "fru"), LABELS, strict=True))
 _UNLABELLED = dict.fromkeys(("xxx", "sur", "fea", "dis", "oth"), "")
-_EVALUATION = re.compile(r"\[(\d+\.\d+) - \d+\.\d+\]\s+(\S+_([MF])\d+)\s+(\w+)\s")
+_EVALUATION = re.compile(r"\[(\d{1,9}\.\d{1,9}) - \d+\.\d+\]\s+(\S+_([MF])\d+)\s+(\w+)\s")
 _TRANSCRIPT = re.compile(r"(\S+_[MF]\d+)\s+\[[\d.]+-[\d.]+\]:\s*(.*\S)")
 
 

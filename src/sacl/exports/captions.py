@@ -21,7 +21,7 @@ ARROW = "-->"
 
 _CLOCK = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
 _TIMES = re.compile(rf"{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?", re.ASCII)
-_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]+)>")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^\s<>][^<>]*)>")
 _TAG = re.compile(r"</?[a-z][\w.]*(?:\s[^<>]*)?/?>|<\d[\d:]*:[\d.]+>|\{\\[^{}]*\}", re.IGNORECASE)
 _SOUND = re.compile(r"\[.*\]|\(.*\)|[♪♫].*", re.DOTALL)
 _NAMED = re.compile(r"\[(\w[^\[\]:,;!?\"]{0,39})\](?::(?:\s+(.*))?|\s+(.+))", re.DOTALL)
@@ -100,7 +100,7 @@ def _cues(blocks: Iterator[Block], name: str, kind: str) -> Iterator[tuple[float
             if not any(ARROW in line for _, line in block):
                 continue
             block = block[1:]
-        if kind == "vtt" and re.match(r"(NOTE|STYLE|REGION)\b", block[0][1]):
+        if not block or (kind == "vtt" and re.match(r"(NOTE|STYLE|REGION)\b", block[0][1])):
             continue
         at = 1 if len(block) > 1 and ARROW not in block[0][1] else 0  # a cue may have a name, or a number
         number, line = block[at]

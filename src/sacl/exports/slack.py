@@ -119,7 +119,13 @@ def _messages(lines: Iterator[Line], name: str, people: _People) -> Iterator[_Me
         if not isinstance(message, dict) or not isinstance(message.get("ts"), str):
             raise DataError("it is not a message of Slack", where=where, remedy=_WANTED)
         text = message.get("text")
-        if message.get("subtype") not in _SPOKEN or not isinstance(text, str) or not text.strip():
+        subtype = message.get("subtype")
+        if (
+            not isinstance(subtype, str | None)
+            or subtype not in _SPOKEN
+            or not isinstance(text, str)
+            or not text.strip()
+        ):
             continue
         stamp, thread = message["ts"], message.get("thread_ts")
         if not isinstance(thread, str):

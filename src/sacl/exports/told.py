@@ -20,7 +20,7 @@ _HEAD = 20
 
 _CONVERSATIONS = re.compile(r"\[?\s*\{[^{}]*\"utterances\"\s*:")
 
-_SLACK = re.compile(r"\[\s*(\{.*|\]?\s*)|\{\s*(\"(ok|messages)\".*)?", re.DOTALL)
+_SLACK = re.compile(r"\[\s*(\{.*|\]\s*)?|\{\s*(\"(ok|messages)\".*)?", re.DOTALL)
 
 
 def _header(line: str) -> list[str]:

@@ -47,11 +47,12 @@ _NO_TEXT = re.compile(
     re.IGNORECASE,
 )
 _ATTACHED = re.compile(
-    r"[^\n]+ \((file attached|datei angehängt|archivo adjunto|fichier joint|file allegato|arquivo anexado"
+    r"^[^\n]+ \((file attached|datei angehängt|archivo adjunto|fichier joint|file allegato|arquivo anexado"
     r"|bestand bijgevoegd)\)(\n|\Z)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
-_APPENDED = re.compile(r"\s*(?:\u200e<[^<>\n]*>|<this message was edited>)", re.IGNORECASE)
+# Only where blanks begin: from each of a million blanks on, the rest would be looked at again.
+_APPENDED = re.compile(r"(?<!\s)\s*(?:\u200e<[^<>\n]*>|<this message was edited>)", re.IGNORECASE)
 
 
 @dataclass

@@ -233,7 +233,11 @@ def _history(path: Path, result: _Result) -> list[dict[str, Any]]:
         raise RunError(
             f"it cannot be read ({error})", where=str(path), remedy="Delete the seed's folder and --resume"
         ) from None
-    if [h["epoch"] for h in history] != list(range(1, result.epochs + 1)) or not 1 <= result.epoch <= result.epochs:
+    if (
+        len(history) != result.epochs
+        or [h["epoch"] for h in history] != list(range(1, len(history) + 1))
+        or not 1 <= result.epoch <= result.epochs
+    ):
         raise RunError(
             f"its epochs are not 1 to {result.epochs}", where=str(path), remedy="Delete the seed's folder and --resume"
         )

@@ -13,7 +13,7 @@ import yaml
 from sacl.conversation import Corpus
 from sacl.errors import DataError, place
 from sacl.evaluation.significance import Interval, bootstrap_interval
-from sacl.experiment.recipe import Recipe, load_recipe, recipe_names
+from sacl.experiment.recipe import LARGEST, Recipe, load_recipe, recipe_names
 from sacl.metrics import Scores, expected_calibration_error, micro_f1
 from sacl.metrics import score as scores_of
 from sacl.report.compare import DRAWS, RESAMPLES
@@ -61,9 +61,11 @@ def read_map(path: Path) -> dict[str, str]:
         DataError: no such file, or anything but names for names.
     """
     require_file(path)
+    if path.stat().st_size > LARGEST:
+        raise DataError(f"it is larger than {LARGEST >> 10} KiB", where=str(path), remedy="Give names for names")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, ArithmeticError, yaml.YAMLError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise DataError(
             f"it is no JSON or YAML ({why})", where=str(path), remedy="Write theirs: ours, a line each"

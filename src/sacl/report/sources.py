@@ -16,7 +16,7 @@ from sacl.report.runs import UNLABELLED, Run
 def data_folder(run: Run, data: Path | None) -> Path | None:
     """The folder asked for, or else the one that the run was trained on."""
     kept = run.record.get("data_folder")
-    return data or (Path(kept) if kept else None)
+    return data or (Path(kept) if isinstance(kept, str) and kept else None)
 
 
 def conversations_of(run: Run, data: Path | None = None) -> list[Conversation]:

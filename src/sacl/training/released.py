@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import pickletools
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
 from pydantic import ValidationError
@@ -19,6 +22,12 @@ from sacl.settings import FeatureSettings, ModelSettings
 from sacl.textfile import kind_of
 from sacl.training.trained import TrainedModel
 
+MOST_OPCODES = 20_000
+"""Of a pickle. A checkpoint's has some 30 a tensor; with many more a dict could be made slow."""
+
+_PICKLES_BEFORE_2020 = (
+    5  # of a file by PyTorch before 1.6: a mark, the version, the system, the state, names of storages
+)
 _REMEDY = "Give a released SACL-LSTM checkpoint: a state dict with rnn.*, rnn_parties.* and cognition_net.smax_fc.*"
 
 
@@ -79,10 +88,13 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
+        _check_proportions(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickles that it did not write, before it refuses them
             # The authors' files are pickles. `weights_only` builds tensors and plain containers, and refuses all else.
             return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"it cannot be read ({error.strerror or error})", where=str(path), remedy=_REMEDY) from None
     except Exception as error:  # torch and safetensors have no error of their own for a file that is not theirs
@@ -94,12 +106,41 @@ def _read(path: Path) -> Any:
         raise ModelError(reason, where=str(path), remedy=_REMEDY) from None
 
 
+def _check_proportions(path: Path) -> None:
+    """Refuse a file that takes memory or time out of proportion to its size, which `weights_only` does not.
+
+    Raises:
+        ModelError: it unpacks to more than it weighs, or its pickles do more than name tensors.
+    """
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+        file.seek(0)
+        for pickle in _zipped(path) if is_archive else [file] * _PICKLES_BEFORE_2020:
+            for count, (_, _, at) in enumerate(pickletools.genops(pickle)):
+                if count > MOST_OPCODES:
+                    found = f"its pickle does more by byte {at} than name a checkpoint's tensors"
+                    raise ModelError(found, where=str(path), remedy=_REMEDY)
+
+
+def _zipped(path: Path) -> Iterator[BinaryIO]:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
+        if unpacked > size:  # PyTorch stores and never packs
+            found = f"it has {size} bytes and would unpack to {unpacked}"
+            raise ModelError(found, where=str(path), remedy=_REMEDY)
+        for entry in entries:
+            if entry.filename.endswith(".pkl"):
+                yield io.BytesIO(archive.read(entry))
+
+
 def _released_names(state: Any, where: str) -> dict[str, Tensor]:
     """A state dict under our names, every tensor of it plain and finite."""
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise ModelError(f"it holds a {type(state).__name__}, not a state dict", where=where, remedy=_REMEDY)
     for name, tensor in state.items():
-        if not (isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.is_floating_point()):
+        plain = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_nested
+        if not plain or tensor.device.type != "cpu" or tensor.dtype not in (torch.float32, torch.float64):
             raise ModelError(f"{name[:80]!r} is no tensor of numbers", where=where, remedy=_REMEDY)
         if not tensor.is_contiguous() or not bool(tensor.isfinite().all()):
             raise ModelError(f"{name[:80]!r} holds numbers that are not finite", where=where, remedy="Get it again")
