@@ -18,8 +18,9 @@ from starlette.routing import Mount, Route
 from sacl.recognizer import EmotionRecognizer
 from sacl.serve.app import create_app
 from sacl.serve.bodies import Bodies
-from sacl.serve.guard import Guard, Rate
+from sacl.serve.guard import Guard
 from sacl.serve.limits import Limits
+from sacl.serve.rate import Rate
 from sacl.serve.service import Service
 
 TOKEN = "open-sesame"

@@ -43,7 +43,13 @@ def serve(
     max_waiting: Annotated[int, typer.Option(min=1, help="Requests that wait at the same time.")] = 256,
     max_sessions: Annotated[int, typer.Option(min=1, help="Live sessions at the same time.")] = 1000,
     session_minutes: Annotated[int, typer.Option(min=1, help="Without a turn, after which one is forgotten.")] = 30,
-    rate: Annotated[int, typer.Option(min=1, help="Requests a minute of one client; a page takes some 100.")] = 1200,
+    max_connections: Annotated[int, typer.Option(min=4, help="At the same time; of one client a fourth.")] = 1000,
+    rate: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Requests a minute of one client, and a request for every 64 KB; a page takes some 100."
+        ),
+    ] = 1200,
     trust_code: TrustCode = False,
 ) -> None:
     """Answer over HTTP, and show a page: emotions of conversations, and of live ones turn by turn.
@@ -65,6 +71,7 @@ def serve(
 
             limits = Limits(
                 body_bytes=max_megabytes * 2**20,
+                connections=max_connections,
                 turns=max_turns,
                 waiting=max_waiting,
                 sessions=max_sessions,

@@ -13,7 +13,7 @@ from sacl.serve.answers import refusal
 from sacl.serve.limits import Limits
 from sacl.serve.wire import Gone
 
-_DRAINED = 16
+_DRAINED = 4
 """A body that is refused is read on, and thrown away, up to so many times the limit: most clients send all of it
 before they look at an answer."""
 _SMALL = 2**16
@@ -64,6 +64,7 @@ class Body:
     """That of one request, within a running loop.
 
     Attributes:
+        seen: bytes that have arrived.
         refusal: the answer where it was not taken, in place of whatever the app makes of that.
     """
 
@@ -71,7 +72,7 @@ class Body:
         self.refusal: Response | None = None
         self._bodies, self._limits, self._receive = bodies, bodies.limits, receive
         self._until = asyncio.get_running_loop().time() + self._limits.body_seconds
-        self._seen, self._held, self._has_ended = 0, 0, False
+        self.seen, self._held, self._has_ended = 0, 0, False
 
     async def receive(self) -> Message:
         """The next message for the app.
@@ -106,6 +107,7 @@ class Body:
             while most > 0 and not self._has_ended:
                 message = await self._bodies.receive(self._receive, self._until)
                 most -= len(message.get("body", b""))
+                self.seen += len(message.get("body", b""))
                 self._has_ended = not message.get("more_body")  # nor has a disconnect
 
     def too_large(self) -> Response:
@@ -114,10 +116,10 @@ class Body:
         return refusal(413, found, remedy="Send fewer conversations at a time", headers=_CLOSE)
 
     def _count(self, message: Message) -> None:
-        self._seen += len(message.get("body", b""))
+        self.seen += len(message.get("body", b""))
         self._has_ended = not message.get("more_body")
-        new = max(0, self._seen - _SMALL) - self._held
-        if self._seen > self._limits.body_bytes:
+        new = max(0, self.seen - _SMALL) - self._held
+        if self.seen > self._limits.body_bytes:
             self.refusal = self.too_large()
         elif self._has_ended:
             self.release()

@@ -5,6 +5,7 @@ Plain ASGI: responses are never held back, and request bodies are counted as the
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -20,10 +21,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sacl.serve.answers import refusal
 from sacl.serve.bodies import Bodies, Body, Refused
+from sacl.serve.client import CLIENT, client_of
+from sacl.serve.rate import Rate
+
+_HELD = 2.0
+"""Seconds for which the answer to one request too many is held: a flood waits, and costs next to nothing."""
+_BYTES = 2**16
+"""A request counts as one, and as another for so many bytes of its body."""
 
 
 class Guard:
-    """Checks host, origin, rate, token, and size of every request.
+    """Checks rate, host, origin, token, and size of every request.
 
     Args:
         app: what is guarded.
@@ -59,9 +67,11 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
         else:
             headers, body = Headers(scope=scope), Body(self._bodies, receive)
+            client = client_of(scope.get("client"))
+            CLIENT.set(client)
             try:
+                await self._check_rate(client)
                 self._check_host(headers)
-                self._check_rate(scope)
                 self._check_token(scope, headers)
                 if int(headers.get("content-length", 0)) > self._bodies.limits.body_bytes:
                     if "expect" not in headers:  # else the client waits for leave to send it
@@ -71,6 +81,8 @@ class Guard:
                 await refused.answer(scope, receive, send)
             else:
                 await self._counted(scope, body, send)
+            finally:
+                self._rate.charge(client, body.seen // _BYTES)
 
     async def _counted(self, scope: Scope, body: Body, send: Send) -> None:
         """The app, whose request ends where its body is refused; then its own answer to that is not sent."""
@@ -117,15 +129,16 @@ class Guard:
                 )
             )
 
-    def _check_rate(self, scope: Scope) -> None:
-        wait = self._rate.wait((scope.get("client") or ("",))[0])
+    async def _check_rate(self, client: str) -> None:
+        wait = self._rate.wait(client)
         if wait:
+            await asyncio.sleep(_HELD)
             raise Refused(
                 refusal(
                     429,
                     "too many requests in a minute",
                     remedy=f"Try again in {ceil(wait)} s; several conversations can go into one request",
-                    headers={"retry-after": str(ceil(wait))},
+                    headers={"retry-after": str(ceil(wait)), "connection": "close"},
                 )
             )
 
@@ -157,29 +170,6 @@ class Guard:
                 headers={"www-authenticate": "Bearer"},
             )
         )
-
-
-class Rate:
-    """So many requests a minute of each client; one that was silent for a minute may send them all at once."""
-
-    _CLIENTS = 10_000
-
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
-        self._per_minute, self._clock = per_minute, clock
-        self._left: dict[str, tuple[float, float]] = {}
-
-    def wait(self, client: str) -> float:
-        """Counts a request; the seconds until it would be allowed, 0 if it is."""
-        now, most = self._clock(), self._per_minute
-        if len(self._left) > self._CLIENTS:
-            self._left = {c: (left, at) for c, (left, at) in self._left.items() if now - at < 60}
-        left, at = self._left.get(client, (most, now))
-        left = min(most, left + (now - at) * most / 60)
-        if left < 1:
-            self._left[client] = (left, now)
-            return (1 - left) * 60 / most
-        self._left[client] = (left - 1, now)
-        return 0
 
 
 def _hostname(host: str) -> str:

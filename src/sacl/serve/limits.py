@@ -16,6 +16,12 @@ class Limits:
 
     body_bytes: int = 4 * 2**20
     """Of one request, counted as they arrive."""
+    connections: int = 1_000
+    """At the same time; of one client a fourth. Where there is no room, the one that waits longest is cut."""
+    head_seconds: float = 15
+    """In which the head of a request has to arrive, from the connection or the last answer on."""
+    answer_seconds: float = 60
+    """In which a client has to fetch what is written for it."""
     body_seconds: float = 30
     """In which a request has to arrive."""
     arriving: int = 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -23,6 +24,8 @@ from sacl.serve.service import Service
 
 T = TypeVar("T")
 
+_LARGE, _MANY = 2**16, 200
+"""Bytes of a body, and turns of an answer, that are read and written beside other requests: they take some 5 ms."""
 EVERYTHING_ELSE = "/v1/{rest:path}"
 """What is answered here, so that it does not go to the page."""
 
@@ -106,24 +109,18 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_PREDICT,
     )
     async def predict(request: Request) -> Response:
-        given = await wire.read_object(request, ("id", "utterances", "conversations", "threshold", "labels"))
-        several = given.get("conversations")
-        if several is None:
-            conversations = [wire.conversation(given)]
-        elif not isinstance(several, list) or "utterances" in given:
-            raise DataError(
-                "`conversations` is no list, or stands beside `utterances`",
-                where="request",
-                remedy="Give one conversation, or a list of them",
-            )
-        else:
-            conversations = [wire.conversation(c, str(i), f"conversation {i}") for i, c in enumerate(several)]
-        request.scope["sacl.turns"] = sum(map(len, conversations))
+        body = await request.body()
+        given, conversations = await service.aside(partial(_asked, body), len(body), _LARGE)
+        request.scope["sacl.turns"] = turns = sum(map(len, conversations))
         results = await _while_there(request, service.predict_all(conversations, given.get("threshold")))
         if results is None:
             return wire.Gone()
-        answers = [conversation_object(c, turns) for c, turns in zip(conversations, results, strict=True)]
-        return _private(answers[0] if several is None else {"conversations": answers})
+
+        def answer() -> Response:
+            answers = [conversation_object(c, found) for c, found in zip(conversations, results, strict=True)]
+            return _private({"conversations": answers} if "conversations" in given else answers[0])
+
+        return await service.aside(answer, turns, _MANY)
 
     @app.post(
         "/v1/influence",
@@ -133,8 +130,8 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_INFLUENCE,
     )
     async def influence(request: Request) -> Response:
-        given = await wire.read_object(request, ("conversation", "utterance", "nearest"))
-        conversation = wire.conversation(given.get("conversation"))
+        body = await request.body()
+        given, conversation = await service.aside(partial(_question, body), len(body), _LARGE)
         request.scope["sacl.turns"] = len(conversation)
         asked = service.influence(conversation, _utterance(given), given.get("nearest", 200))
         results = await _while_there(request, asked)
@@ -156,8 +153,8 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         responses=_refusals(400, 429, 501),
     )
     async def open_session(request: Request) -> Response:
-        if await request.body():
-            await wire.read_object(request, ())
+        if body := await request.body():
+            wire.read_object(body, ())
         limits = service.limits
         opened = {"session": service.open_session(), "idle_seconds": limits.session_idle_seconds}
         return _private(opened | {"seconds": limits.session_seconds}, 201)
@@ -170,7 +167,9 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         openapi_extra=_TURN,
     )
     async def add_turn(request: Request, session_id: str) -> Response:
-        given = await wire.read_object(request, ("speaker", "text", "vector", "threshold"))
+        body = await request.body()
+        keys = ("speaker", "text", "vector", "threshold")
+        given = await service.aside(lambda: wire.read_object(body, keys), len(body), _LARGE)
         turn = utterance({k: v for k, v in given.items() if k != "threshold"}, 0, "")
         Conversation("live", [turn])  # it has a text or a vector
         request.scope["sacl.turns"] = 1
@@ -185,8 +184,10 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    @app.get("/health", summary="Whether the server lives", response_model=wire.State)
+    @app.get("/health", summary="Whether the server lives", response_model=wire.State, responses=_refusals(503))
     async def health() -> Response:
+        if not service.is_well:
+            raise Unavailable("a part of the server has ended, or does not go on", "Start the server anew", 60)
         return JSONResponse({"status": "alive"})
 
     @app.get("/ready", summary="Whether it takes requests", response_model=wire.State, responses=_refusals(503))
@@ -215,6 +216,27 @@ def _add_state(app: FastAPI, service: Service) -> None:
     )
     async def metrics() -> Response:
         return Response(service.figures(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _asked(body: bytes) -> tuple[dict[str, Any], list[Conversation]]:
+    """What a request says, and the conversations in it."""
+    given = wire.read_object(body, ("id", "utterances", "conversations", "threshold", "labels"))
+    if given.get("conversations") is None:
+        given.pop("conversations", None)
+        return given, [wire.conversation(given)]
+    if not isinstance(given["conversations"], list) or "utterances" in given:
+        raise DataError(
+            "`conversations` is no list, or stands beside `utterances`",
+            where="request",
+            remedy="Give one conversation, or a list of them",
+        )
+    return given, [wire.conversation(c, str(i), f"conversation {i}") for i, c in enumerate(given["conversations"])]
+
+
+def _question(body: bytes) -> tuple[dict[str, Any], Conversation]:
+    """What a request says, and the conversation in it."""
+    given = wire.read_object(body, ("conversation", "utterance", "nearest"))
+    return given, wire.conversation(given.get("conversation"))
 
 
 def _utterance(given: dict[str, Any]) -> int | str:

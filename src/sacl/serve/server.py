@@ -8,18 +8,29 @@ import logging
 import os
 import signal
 import socket
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from sacl.errors import RunError
+from sacl.serve.door import Door
+from sacl.serve.rate import Rate
 
 if TYPE_CHECKING:  # a port that is in use is to be told before PyTorch is loaded
     from fastapi import FastAPI
 
+    from sacl.serve.connection import Connections
+    from sacl.serve.limits import Limits
     from sacl.serve.service import Service
 
+_AT_ONCE, _QUEUE = 64, 4096
+"""Connections that are let in before others are looked after again, and those that the system keeps meanwhile."""
+_FILES = 256
+"""Descriptors beside those of connections."""
 _STREAMS = 1.0
 """Seconds in which the page shows the last answers, before its streams are ended."""
 _BODIES = 1.0
@@ -30,7 +41,7 @@ _GONE = 1.0
 """Seconds in which the tasks of a client end, once its connection is cut."""
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> Door:
     """A socket that listens; port 0 takes any that is free.
 
     Raises:
@@ -39,7 +50,7 @@ def bound(host: str, port: int) -> socket.socket:
     where = f"{host}, port {port}"
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=512)
+        return Door(fileno=socket.create_server(address[:2], family=family, backlog=512).detach())
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None)
         if number == errno.EADDRINUSE:
@@ -49,27 +60,65 @@ def bound(host: str, port: int) -> socket.socket:
         raise RunError(f"it cannot be listened at ({said})", where=where, remedy=remedy) from None
 
 
-def run(app: FastAPI, service: Service, listening: socket.socket) -> None:
+def run(app: FastAPI, service: Service, listening: Door) -> None:
     """Answers until SIGTERM or Ctrl-C; then takes no more, answers what was accepted, and returns."""
+    from sacl.serve.connection import Connection, Connections
+
+    connections = Connections(_with_descriptors(service.limits))
+    # Twice as many as requests, so that a client that connects for each is refused by an answer, as others are.
+    listening.rate = Rate(2 * service.limits.requests_per_minute)
+    made: Any = partial(Connection, connections)
     config = uvicorn.Config(
         app,
+        http=made,
+        loop="asyncio",
+        backlog=_AT_ONCE,
         log_config=None,
-        log_level=logging.WARNING,
+        log_level=logging.ERROR,  # it warns of every request that is not HTTP
         access_log=False,
         proxy_headers=False,  # whoever sends them could take another's place in the count of requests
         server_header=False,
         ws="none",
         lifespan="on",
     )
-    _Server(config, app, service).run(sockets=[listening])
+    _Server(config, app, service, connections).run(sockets=[listening])
+
+
+def _with_descriptors(limits: Limits) -> Limits:
+    """With as many connections as the process may have; it asks for more where it has too few."""
+    try:
+        import resource
+    except ImportError:  # another system, which has no such limit
+        return limits
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = limits.connections + _FILES
+    if 0 <= soft < needed:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed if hard < 0 else min(needed, hard), hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft < 0 or soft >= needed:
+        return limits
+    return replace(limits, connections=max(1, soft - _FILES))
 
 
 class _Server(uvicorn.Server):
-    """One that ends the page's streams, which would last as long as the page is open somewhere."""
+    """One that ends connections whose client is too slow, and in the end the page's streams, which would last."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, service: Service, connections: Connections) -> None:
         super().__init__(config)
-        self._app, self._service = app, service
+        self._app, self._service, self._connections = app, service, connections
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and lets the system keep more that wait than are let in at once."""
+        await super().startup(sockets)
+        for one in sockets or []:
+            one.listen(_QUEUE)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            self._connections.end_late(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Not as uvicorn does it, which sends itself the signal again in the end; a second Ctrl-C waits no more."""

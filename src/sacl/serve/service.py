@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,8 +20,16 @@ from sacl.serve.errors import LimitError, NoLiveModel, Unavailable
 from sacl.serve.limits import Limits
 from sacl.serve.metrics import Metrics
 from sacl.serve.sessions import Sessions
+from sacl.serve.waiting import Waiting
 from sacl.serve.worker import Job, Worker
 
+T = TypeVar("T")
+Finish = Callable[[Sequence[Job]], Sequence[Any]]
+
+_LONG = 500
+"""Turns that are read in a thread of their own, a second or so for the longest, while others' few go on."""
+_STEP_SECONDS = 300
+"""A thread that is at one step for longer does not come back: a step is a portion of texts, or one conversation."""
 _LARGEST = 1e6
 """Of a vector's numbers: what is sent may be anything, and a sum of them is to stay finite."""
 
@@ -45,15 +52,19 @@ class Service:
         self.sessions = Sessions(limits)
         self._encoder, self._live_encoder = _shared(recognizer, causal)
         self._worker: Worker | None = None
+        self._long: Worker | None = None
         self._stopping = False
-        self._accepted = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._accepted = Waiting(limits.waiting)
 
     @property
     def is_ready(self) -> bool:
         """Whether it takes requests."""
         return self._worker is not None and not self._stopping
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its threads go on; if not, nothing helps but to start the server anew."""
+        return not any(worker.is_stuck(_STEP_SECONDS) for worker in (self._worker, self._long) if worker is not None)
 
     def warm_up(self) -> None:
         """Reads the encoders' files, so that the first request need not wait for them.
@@ -68,15 +79,16 @@ class Service:
         """Warms up and takes requests from then on."""
         worker = Worker(self.limits.together, self.metrics)
         await worker.call(self.warm_up)
-        self._worker = worker
+        self._worker, self._long = worker, Worker(1, self.metrics)
 
     async def stop(self) -> None:
         """Takes no more requests, waits until those that were accepted are answered, and ends the thread."""
         self._stopping = True
-        await self._idle.wait()
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            await worker.stop()
+        await self._accepted.all_gone()
+        workers, self._worker, self._long = (self._worker, self._long), None, None
+        for worker in workers:
+            if worker is not None:
+                await worker.stop()
 
     def check(self, conversation: Conversation) -> None:
         """Refuses what cannot be read.
@@ -107,15 +119,15 @@ class Service:
             self.check(conversation)
         if not conversations:
             return []
-        with self._accept() as worker:
-            results = await worker.do(conversations, self._encoder, self._read)
+        with self._accept():
+            results = await self._do(conversations, self._encoder, self._read)
         return [left_open(result, threshold) for result in results]
 
     async def encode(self, conversation: Conversation) -> Conversation:
         """The conversation with its vectors: whatever reads it after that is quick."""
         self.check(conversation)
-        with self._accept() as worker:
-            [encoded] = await worker.do([conversation], self._encoder, lambda jobs: [jobs[0].encoded()])
+        with self._accept():
+            [encoded] = await self._do([conversation], self._encoder, _encoded)
         return Conversation(conversation.id, encoded.utterances)
 
     async def influence(
@@ -141,10 +153,22 @@ class Service:
             gone = jobs[0].future.cancelled
             return [recognizer.influence(jobs[0].encoded()[0], target, nearest, cancelled=gone)]
 
-        with self._accept() as worker:
+        with self._accept():
             encoder = self._live_encoder if live else self._encoder
-            moved: list[Influence] = await worker.do([conversation], encoder, finish)
+            moved: list[Influence] = await self._do([conversation], encoder, finish)
         return moved
+
+    async def aside(self, function: Callable[[], T], size: int, large: int) -> T:
+        """What a function gives: called in a thread of its own where there is much to do, so that others go on.
+
+        Raises:
+            Unavailable: too many wait, or the server stops.
+        """
+        if size <= large:
+            return function()
+        with self._accept():
+            assert self._long is not None
+            return await self._long.call(function)
 
     def open_session(self) -> str:
         """A live conversation; its id is a secret of 256 bits.
@@ -177,7 +201,7 @@ class Service:
         session = self.sessions.find(session_id)
         turn = Conversation("live", [Utterance(speaker, text, vector=vector)])
         self._check(turn, causal)
-        with self._accept() as worker:
+        with self._accept():
             async with session.order:
                 self.sessions.check(session_id, speaker)
 
@@ -186,7 +210,7 @@ class Service:
                     session.speakers.add(speaker)
                     return [session.stream.add(speaker, text, vector=read.vector)]
 
-                result = await worker.do([turn], self._live_encoder, finish)
+                result = await self._do([turn], self._live_encoder, finish)
         return left_open([result], threshold)[0]
 
     def close_session(self, session_id: str) -> None:
@@ -199,7 +223,7 @@ class Service:
 
     def figures(self) -> bytes:
         """The metrics as they are now, in the format of Prometheus."""
-        self.metrics.waiting.set(self._accepted)
+        self.metrics.waiting.set(len(self._accepted))
         self.metrics.sessions.set(len(self.sessions))
         return self.metrics.text()
 
@@ -231,20 +255,21 @@ class Service:
             if u.vector is not None and not (np.abs(u.vector) <= _LARGEST).all():
                 raise FeatureError(f"its vector has a number beyond {_LARGEST:g}", where=here, remedy="Scale it")
 
+    async def _do(self, conversations: Sequence[Conversation], encoder: Encoder | None, finish: Finish) -> Any:
+        """What the worker gives; what is long is encoded there, among others' texts, and then read aside."""
+        assert self._worker is not None
+        assert self._long is not None
+        if finish is _encoded or sum(map(len, conversations)) <= _LONG:
+            return await self._worker.do(conversations, encoder, finish)
+        encoded = await self._worker.do(conversations, encoder, _encoded)
+        return await self._long.do(encoded, None, finish)
+
     @contextmanager
-    def _accept(self) -> Iterator[Worker]:
-        if not self.is_ready or self._worker is None:
+    def _accept(self) -> Iterator[None]:
+        if not self.is_ready:
             raise _stopping()
-        if self._accepted >= self.limits.waiting:
-            raise Unavailable(f"{self._accepted} requests wait already", "Try again in a moment", 1)
-        self._accepted += 1
-        self._idle.clear()
-        try:
-            yield self._worker
-        finally:
-            self._accepted -= 1
-            if not self._accepted:
-                self._idle.set()
+        with self._accepted.place():
+            yield
 
     def _read(self, jobs: Sequence[Job]) -> list[list[list[Recognition]]]:
         conversations = [c for job in jobs for c in job.encoded()]
@@ -252,6 +277,10 @@ class Service:
         chunk = 1 if self.recognizer.trained.settings.padding == "released" else 256
         results = self.recognizer.predict_many(conversations, chunk)
         return [[next(results) for _ in job.conversations] for job in jobs]
+
+
+def _encoded(jobs: Sequence[Job]) -> list[list[Conversation]]:
+    return [job.encoded() for job in jobs]
 
 
 def left_open(recognised: list[Recognition], threshold: float | None) -> list[Recognition]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
 from sacl.recognizer import Stream
+from sacl.serve.client import CLIENT
 from sacl.serve.errors import LimitError, SessionGone, TooManySessions
 from sacl.serve.limits import Limits
 
@@ -19,12 +21,14 @@ class Session:
 
     Args:
         stream: its state.
+        client: who opened it.
         opened, used: moments of the clock.
         order: held while a turn is read.
         speakers: names that were heard.
     """
 
     stream: Stream
+    client: str
     opened: float
     used: float
     order: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -48,15 +52,16 @@ class Sessions:
         return len(self._sessions)
 
     def open(self, stream: Stream) -> str:
-        """The id of a new one.
+        """The id of a new one; where there are too many, the client that has most loses the one it used longest ago.
 
         Raises:
-            TooManySessions: there are.
+            TooManySessions: that client is the one that asks.
         """
+        client = CLIENT.get()
         if len(self) >= self._limits.sessions:
-            raise TooManySessions(len(self._sessions))
+            self._make_room(client)
         id, now = secrets.token_urlsafe(32), self.clock()
-        self._sessions[id] = Session(stream, now, now)
+        self._sessions[id] = Session(stream, client, now, now)
         return id
 
     def find(self, id: str) -> Session:
@@ -65,11 +70,11 @@ class Sessions:
         Raises:
             SessionGone: there is none (any more).
         """
-        self._forget()
-        try:
-            return self._sessions[id]
-        except KeyError:
-            raise SessionGone from None
+        session = self._sessions.get(id)
+        if session is None or self._is_old(session):
+            self._sessions.pop(id, None)
+            raise SessionGone
+        return session
 
     def close(self, id: str) -> None:
         """Forgets it; SessionGone if there is none."""
@@ -90,12 +95,18 @@ class Sessions:
             raise LimitError(f"the session has {limits.session_speakers} speakers, which are the most", remedy=remedy)
         session.used = self.clock()
 
+    def _make_room(self, client: str) -> None:
+        of = Counter(session.client for session in self._sessions.values())
+        crowd, most = of.most_common(1)[0]
+        if most <= of[client] + 1:
+            raise TooManySessions(len(self._sessions))
+        theirs = (id for id, session in self._sessions.items() if session.client == crowd)
+        del self._sessions[min(theirs, key=lambda id: self._sessions[id].used)]
+
     def _forget(self) -> None:
-        now, limits = self.clock(), self._limits
-        gone = [
-            id
-            for id, session in self._sessions.items()
-            if now - session.used > limits.session_idle_seconds or now - session.opened > limits.session_seconds
-        ]
-        for id in gone:
+        for id in [id for id, session in self._sessions.items() if self._is_old(session)]:
             del self._sessions[id]
+
+    def _is_old(self, session: Session) -> bool:
+        now, limits = self.clock(), self._limits
+        return now - session.used > limits.session_idle_seconds or now - session.opened > limits.session_seconds

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
-from starlette.requests import Request
 from starlette.responses import Response
 
 from sacl.conversation import Conversation
@@ -92,14 +91,14 @@ class Refusal(BaseModel):
     error: Error
 
 
-async def read_object(request: Request, keys: Sequence[str]) -> dict[str, Any]:
-    """The request's JSON object.
+def read_object(body: bytes, keys: Sequence[str]) -> dict[str, Any]:
+    """The JSON object of a body.
 
     Raises:
         DataError: it is none, or has a key that is not one of `keys`.
     """
     try:
-        text = (await request.body()).decode()
+        text = body.decode()
         found = parsed(text, "request")
     except UnicodeDecodeError:
         raise DataError("it is not UTF-8", where="request", remedy="Send JSON in UTF-8") from None

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sacl.conversation import Conversation
 from sacl.features.encoder import Encoder
+from sacl.serve.client import CLIENT
 from sacl.serve.metrics import Metrics
 
-_CHARACTERS = 5_000
-"""About how many are encoded in one portion, 0.2 to 0.4 s on one processor: so long a new request may have to wait."""
+T = TypeVar("T")
+
+_CHARACTERS = 2_000
+"""About how many are encoded in one portion, 0.1 to 0.2 s on one processor: so long a new request may have to wait."""
 
 
 @dataclass(eq=False, slots=True)
@@ -30,12 +35,14 @@ class Job:
         finish: called with jobs whose vectors are there; gives one result a job. Jobs whose functions are equal are
             handed over together.
         future: resolved with the job's result; once it is cancelled no more work is done.
+        client: who asks.
     """
 
     conversations: Sequence[Conversation]
     encoder: Encoder | None
     finish: Callable[[Sequence[Job]], Sequence[Any]]
     future: asyncio.Future[Any]
+    client: str = field(default_factory=CLIENT.get)
     texts: list[str] = field(init=False)
     vectors: list[np.ndarray] = field(init=False, default_factory=list)
 
@@ -44,9 +51,9 @@ class Job:
         self.texts = [] if utterances[0].vector is not None else [u.text or "" for u in utterances]
 
     @property
-    def is_encoded(self) -> bool:
-        """Whether every text has its vector."""
-        return len(self.vectors) == len(self.texts)
+    def left(self) -> int:
+        """Texts that have no vector yet."""
+        return len(self.texts) - len(self.vectors)
 
     def encoded(self) -> list[Conversation]:
         """The conversations with their vectors."""
@@ -69,6 +76,7 @@ class Worker:
     def __init__(self, together: int, metrics: Metrics) -> None:
         self._together, self._metrics = together, metrics
         self._jobs: list[Job] = []
+        self._begun: float | None = None
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sacl-serve")
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -85,9 +93,14 @@ class Worker:
         self._wake.set()
         return await job.future
 
-    async def call(self, function: Callable[[], Any]) -> Any:
+    async def call(self, function: Callable[[], T]) -> T:
         """What a function gives, called in the thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, contained, function)
+
+    def is_stuck(self, seconds: float) -> bool:
+        """Whether it ended of itself, or has been at one step for longer than so many seconds."""
+        begun = self._begun
+        return self._task.done() or (begun is not None and perf_counter() - begun > seconds)
 
     async def stop(self) -> None:
         """Ends the thread; jobs that are left are cancelled."""
@@ -104,11 +117,13 @@ class Worker:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            jobs = self._jobs[: self._together]
+            jobs = in_turn(self._jobs)[: self._together]
+            self._begun = perf_counter()
             try:
                 outcomes = await self.call(partial(self._step, jobs))
             except Exception as error:  # whoever waits is to hear of it
                 outcomes = [(job, error) for job in jobs]
+            self._begun = None
             for job, result in outcomes:
                 if job.future.done():
                     continue
@@ -127,7 +142,7 @@ class Worker:
             outcomes += alone_if_need_be(asking, partial(_encode, encoder, portions))
         failed = [(job, result) for job, result in outcomes if result is not None]
         wrong = {job for job, _ in failed}
-        ready = [job for job in jobs if job.is_encoded and job not in wrong and not job.future.cancelled()]
+        ready = [job for job in jobs if not job.left and job not in wrong and not job.future.cancelled()]
         done = []
         for finish, some in _grouped(ready, lambda job: job.finish):
             done += alone_if_need_be(some, finish)
@@ -135,17 +150,46 @@ class Worker:
         return failed + done
 
 
+def in_turn(jobs: Sequence[Job]) -> list[Job]:
+    """Who comes first: in turn the job that is done soonest, and the one that waits longest; of each client one first.
+
+    So nobody waits for a long job, no long job waits for ever, and no client's many jobs for another's one.
+    """
+    soonest = _one_of_each(sorted(jobs, key=lambda job: job.left))
+    return list(dict.fromkeys(chain.from_iterable(zip(soonest, _one_of_each(jobs), strict=True))))
+
+
+def _one_of_each(jobs: Iterable[Job]) -> list[Job]:
+    """The first job of every client, then the second of each, and so on."""
+    places = Counter[str]()
+    placed = []
+    for job in jobs:
+        placed.append((places[job.client], job))
+        places[job.client] += 1
+    return [job for _, job in sorted(placed, key=lambda one: one[0])]
+
+
 def portioned(jobs: Iterable[Job], characters: int) -> dict[Job, list[str]]:
-    """What is encoded next: a text of each job in turn, until they have so many characters."""
-    portions = {job: list[str]() for job in jobs if not job.is_encoded}
-    asking = list(portions)
-    while asking and characters > 0:
-        for job in asking:
-            text = job.texts[len(job.vectors) + len(portions[job])]
-            portions[job].append(text)
-            characters -= 20 + min(len(text), 1000)  # an encoder adds tokens of its own, and cuts a long text
-        asking = [job for job in asking if len(job.vectors) + len(portions[job]) < len(job.texts)]
+    """What is encoded next: half of so many characters for each of two orders, see `in_turn`."""
+    asking = [job for job in jobs if job.left]
+    portions: dict[Job, list[str]] = {}
+    for order in (_one_of_each(sorted(asking, key=lambda job: job.left)), _one_of_each(asking)):
+        room = characters / 2
+        for job in order:
+            portion = portions.setdefault(job, []) if room > 0 else portions.get(job, [])
+            while room > 0 and len(portion) < job.left:
+                text = job.texts[len(job.vectors) + len(portion)]
+                portion.append(text)
+                room -= 20 + min(len(text), 1000)  # an encoder adds tokens of its own, and cuts a long text
     return portions
+
+
+def contained(function: Callable[[], T]) -> T:
+    """What it gives; what would end the process if it went on to the event loop is an error like others."""
+    try:
+        return function()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"{type(error).__name__} in a thread") from error
 
 
 def alone_if_need_be(jobs: Sequence[Job], work: Callable[[Sequence[Job]], Sequence[Any]]) -> list[tuple[Job, Any]]:

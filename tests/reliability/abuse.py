@@ -1,0 +1,275 @@
+"""Clients that mean no good, in a process of their own: `python abuse.py KIND PORT SECONDS [CONNECTIONS]`.
+
+They come from other addresses of this machine than 127.0.0.1, where the well-behaved client is. Run with no more than
+they are asked for: so many seconds, so many connections, the loopback alone. What the server answered is told on
+stdout, as JSON: statuses, connections that were cut, and answers from 500 on that do not say when to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import resource
+import socket
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+
+CHAT = json.dumps({"utterances": [{"speaker": "Ann", "text": "we had cake"}, {"speaker": "Bo", "text": "late"}]})
+LARGE = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake " * 100} for i in range(3_800)]})
+MANY = json.dumps({"utterances": [{"speaker": "Ann", "text": f"cake {i}"} for i in range(5_000)]})
+VECTORS = json.dumps({"utterances": [{"speaker": "Ann", "vector": [0.25] * 384} for _ in range(2_000)]})
+
+
+class Attack:
+    """What happens until it ends.
+
+    Args:
+        port: of the server.
+        until: the moment at which it ends.
+    """
+
+    def __init__(self, port: int, until: float) -> None:
+        self.port, self.until = port, until
+        self.seen: Counter[str] = Counter()
+
+    @property
+    def is_on(self) -> bool:
+        return monotonic() < self.until
+
+    def left(self) -> float:
+        """Seconds."""
+        return max(0.0, self.until - monotonic())
+
+    async def open(self, number: int, **options: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection from one of 8 addresses."""
+        one = socket.socket()
+        for name, value in options.items():
+            one.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
+        one.setblocking(False)
+        try:
+            one.bind((f"127.0.1.{number % 8 + 1}", 0))
+            await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", self.port))
+            self.seen["connected"] += 1
+            return await asyncio.open_connection(sock=one, limit=2**16)
+        except BaseException:
+            one.close()
+            raise
+
+    async def keep(self, number: int, one: Callable[[int], Awaitable[None]], pause: float = 0.01) -> None:
+        """The same again and again."""
+        while self.is_on:
+            try:
+                async with asyncio.timeout(self.left()):
+                    await one(number)
+            except TimeoutError:
+                break
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                self.seen["cut"] += 1
+            await asyncio.sleep(pause)
+
+    async def read(self, reader: asyncio.StreamReader) -> int:
+        """An answer's status; it is noted."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        status = int(head.split()[1])
+        self.seen[str(status)] += 1
+        if status >= 500 and not (status == 503 and "\r\nretry-after: " in head):
+            self.seen[f"bad {status}"] += 1
+        if "content-length: " in head:
+            await reader.readexactly(int(head.partition("content-length: ")[2].split()[0]))
+        return status
+
+
+def request(path: str, body: str | None = None, length: int | None = None) -> bytes:
+    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: localhost\r\n"
+    if body is not None:
+        head += f"Content-Length: {len(body) if length is None else length}\r\n"
+    return f"{head}\r\n{body or ''}".encode()
+
+
+async def silent(attack: Attack, number: int) -> None:
+    """Connects and says nothing."""
+    reader, writer = await attack.open(number)
+    try:
+        attack.seen["answered" if await reader.read(1) else "cut"] += 1
+    finally:
+        writer.close()
+
+
+async def half(attack: Attack, number: int) -> None:
+    """A head that drips, and never ends."""
+    reader, writer = await attack.open(number)
+    try:
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: ")
+        while attack.is_on:
+            writer.write(b"a")
+            await writer.drain()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await attack.read(reader)
+                    return
+    finally:
+        writer.close()
+
+
+async def drip(attack: Attack, number: int) -> None:
+    """A body of which a byte comes a second."""
+    reader, writer = await attack.open(number)
+    try:
+        writer.write(request("/v1/predict", "{", 100_000))
+        while attack.is_on:
+            writer.write(b" ")
+            await writer.drain()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await attack.read(reader)
+                    return
+    finally:
+        writer.close()
+
+
+async def endless(attack: Attack, number: int) -> None:
+    """A body in chunks without end, as fast as it is taken; every other one where nobody reads it."""
+    reader, writer = await attack.open(number)
+    path = ("/v1/predict", "/nowhere")[number % 2]
+    try:
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        while attack.is_on:
+            writer.write(b"4000\r\n" + b" " * 0x4000 + b"\r\n")
+            await writer.drain()
+    finally:
+        with suppress(Exception):
+            async with asyncio.timeout(0.1):
+                await attack.read(reader)
+        writer.close()
+
+
+async def deaf(attack: Attack, number: int) -> None:
+    """Asks for much and does not read it."""
+    reader, writer = await attack.open(number, SO_RCVBUF=4096)
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    try:
+        writer.write(request("/openapi.json") * 50)
+        await writer.drain()
+        await asyncio.sleep(attack.left())
+    finally:
+        writer.close()
+
+
+async def churn(attack: Attack, number: int) -> None:
+    """Connects and goes."""
+    _, writer = await attack.open(number)
+    writer.close()
+
+
+async def flood(attack: Attack, number: int) -> None:
+    """Requests without a pause, on a connection that stays."""
+    reader, writer = await attack.open(number)
+    asked = request("/v1/predict", CHAT) if number % 2 else request("/health")
+    try:
+        while attack.is_on:
+            writer.write(asked)
+            await attack.read(reader)
+    finally:
+        writer.close()
+
+
+async def pipeline(attack: Attack, number: int) -> None:
+    """Many requests in one piece."""
+    reader, writer = await attack.open(number)
+    try:
+        while attack.is_on:
+            writer.write(request("/health") * 100)
+            for _ in range(100):
+                await attack.read(reader)
+    finally:
+        writer.close()
+
+
+async def heavy(attack: Attack, number: int) -> None:
+    """The largest requests that are let in."""
+    reader, writer = await attack.open(number)
+    try:
+        while attack.is_on:
+            writer.write(request("/v1/predict", (LARGE, MANY, VECTORS)[number % 3]))
+            await attack.read(reader)
+    finally:
+        writer.close()
+
+
+async def oversize(attack: Attack, number: int) -> None:
+    """Bodies beyond the limit."""
+    reader, writer = await attack.open(number)
+    try:
+        writer.write(request("/v1/predict", " " * 5_000_000))
+        await attack.read(reader)
+    finally:
+        writer.close()
+
+
+async def broken(attack: Attack, number: int) -> None:
+    """Requests with bytes changed, left out, or put in."""
+    reader, writer = await attack.open(number)
+    draw = random.Random(f"{number} {attack.seen['connected']}")
+    said = bytearray(request("/v1/predict", CHAT) * 2)
+    for _ in range(draw.randint(1, 5)):
+        at = draw.randrange(len(said))
+        kind = draw.randrange(3)
+        said[at : at + (kind != 1)] = (
+            b"" if kind == 2 else bytes([draw.choice(b"\r\n\0 :;\xff\t/") if kind else draw.randrange(256)])
+        )
+    try:
+        writer.write(said)
+        writer.write_eof()
+        async with asyncio.timeout(2):
+            while not reader.at_eof():
+                await attack.read(reader)
+    finally:
+        writer.close()
+
+
+async def sessions(attack: Attack, number: int) -> None:
+    """Live sessions that are opened and left."""
+    reader, writer = await attack.open(number)
+    try:
+        while attack.is_on:
+            writer.write(request("/v1/sessions", ""))
+            await attack.read(reader)
+    finally:
+        writer.close()
+
+
+KINDS: dict[str, tuple[Callable[[Attack, int], Awaitable[None]], int]] = {
+    "silent": (silent, 5_000),
+    "half": (half, 5_000),
+    "drip": (drip, 1_000),
+    "endless": (endless, 50),
+    "deaf": (deaf, 500),
+    "churn": (churn, 50),
+    "flood": (flood, 50),
+    "pipeline": (pipeline, 50),
+    "heavy": (heavy, 20),
+    "oversize": (oversize, 20),
+    "broken": (broken, 20),
+    "sessions": (sessions, 20),
+}
+"""What there is, and by how many at once."""
+
+
+async def main(kind: str, port: int, seconds: float, connections: int) -> Counter[str]:
+    one, most = KINDS[kind]
+    attack = Attack(port, monotonic() + seconds)
+    async with asyncio.TaskGroup() as group:
+        for number in range(connections or most):
+            group.create_task(attack.keep(number, lambda n: one(attack, n)))
+    return attack.seen
+
+
+if __name__ == "__main__":
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    kind, port, seconds, *connections = sys.argv[1:]
+    print(json.dumps(asyncio.run(main(kind, int(port), float(seconds), int(connections[0]) if connections else 0))))
