@@ -15,7 +15,7 @@ JOBS ?= 2
 # More for pytest: make test PYTEST_ARGS="-k contrastive"
 PYTEST_ARGS ?=
 
-EXTRAS := dev,report,serve
+EXTRAS := dev,docs,fuzz,report,scale,serve
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 export PYTHON TORCH_INDEX
 
