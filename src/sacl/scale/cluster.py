@@ -1,0 +1,122 @@
+"""A Ray to work on: one that is running, or one that is started here for the job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sacl.errors import RunError, SaclError
+
+LOCAL = "local"
+"""In place of an address: the Ray that runs on this machine, or that RAY_ADDRESS names; without one, it is started."""
+
+ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+    "RAY_AUTH_MODE": "token",
+    # Ray Tune: our own progress, Ctrl-C answered by the command, no logs of its own, no folder changed behind our back.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+_STORE = 500 * 2**20  # of a Ray that is started here: what passes through it are parts of a megabyte
+
+
+def require_ray() -> None:
+    """Raises the RunError that tells how to install the extra `scale` where it is missing."""
+    from importlib.util import find_spec
+
+    for name in ("ray", "pyarrow", "fsspec", "pandas", "tensorboardX"):
+        if find_spec(name) is None:
+            raise RunError(
+                f"this needs the library {name}", where="--ray", remedy="Install it with: pip install 'sacl[scale]'"
+            )
+
+
+@contextmanager
+def connected(address: str = LOCAL) -> Iterator[Any]:
+    """Within, `ray` is connected; afterwards no longer, and a Ray that was started for it is gone.
+
+    Args:
+        address: `local`, `auto`, `host:port` of a cluster's head, or `ray://host:port` of its client server.
+
+    Raises:
+        RunError: Ray is not installed, there is none at the address, or it does not let us in.
+    """
+    require_ray()
+    if not ADDRESS.fullmatch(address):
+        raise RunError(
+            f"{address!r} is no address", where="--ray", remedy="Give auto, host:port or ray://host:port, or none"
+        )
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    answers = signal.getsignal(signal.SIGTERM)
+    try:
+        _connect(ray, address)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, answers)  # Ray would end the process with its own exit code
+        _quieten()
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def cause(error: BaseException) -> BaseException:
+    """What went wrong in the worker; of a RayTaskError, perhaps of several around each other, the innermost."""
+    while not isinstance(error, SaclError) and getattr(error, "cause", None) is not None:
+        error = error.cause  # type: ignore[attr-defined]
+    return error
+
+
+def _connect(ray: Any, address: str) -> None:
+    from ray.exceptions import AuthenticationError, RaySystemError
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == LOCAL:
+            try:
+                ray.init("auto", **options)
+            except ConnectionError:
+                # Its ports are open to this machine alone.
+                ray.init(
+                    "local",
+                    include_dashboard=False,
+                    object_store_memory=_STORE,
+                    _node_ip_address="127.0.0.1",
+                    **options,
+                )
+        else:
+            ray.init(address, **options)
+    except (ConnectionError, RuntimeError, ValueError, AuthenticationError, RaySystemError) as error:
+        told = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        raise RunError(
+            f"Ray cannot be reached ({told[:300]})",
+            where=f"--ray {address}",
+            remedy="Check the address, that Ray and Python have one version everywhere, and the token in "
+            "RAY_AUTH_TOKEN or ~/.ray/auth_token",
+        ) from error
+
+
+def _quieten() -> None:
+    """No bars and no lines of Ray's own on stderr; warnings and errors stay in its log files."""
+    for name in ("ray", "ray.data", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False

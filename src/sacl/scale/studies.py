@@ -1,0 +1,193 @@
+"""Tasks of a study as trials of Ray Tune, which places them, retries them and, if asked to, prunes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sacl import errors
+from sacl.errors import RunError, SaclError
+from sacl.experiment.lock import LOCK_FILE
+from sacl.experiment.pruned import read_pruned, write_pruned
+from sacl.experiment.run import is_complete, remove_unfinished
+from sacl.experiment.study import SeedProgress, Task, report_epochs
+from sacl.scale.cluster import LOCAL, connected
+
+RETRIES = 3
+"""How often a trial is begun again whose worker or machine was lost; it goes on from the seed's own checkpoint."""
+
+FIGURE = "valid_weighted_f1"
+_WAIT = 120  # seconds until whoever trained this seed before, and was lost from sight, must have ended
+
+
+def run_on_ray(
+    tasks: Sequence[Task],
+    jobs: int | None = None,
+    on_epoch: SeedProgress | None = None,
+    *,
+    address: str = LOCAL,
+    asha: bool = False,
+) -> None:
+    """Trains tasks on Ray, for `studies`.
+
+    Args:
+        tasks: whose folders every machine sees under the same name.
+        jobs: trials at a time; by default as many as there is room for.
+        on_epoch: as for `studies`.
+        address: see `connected`.
+        asha: prune what is behind on validation W-F1, by successive halving (Li et al. 2020, arXiv:1810.05934). The
+            test split has no part in it. Which tasks are pruned depends on which come first, so it is not the same
+            every time; a pruned one has a `pruned.json` in its folder in place of a result.
+
+    Raises:
+        SaclError: what a task met. RunError: one that failed again and again.
+    """
+    if asha:
+        tasks = [task for task in tasks if read_pruned(task.folder) is None]
+    if not tasks:
+        return
+    with connected(address):
+        from ray import tune
+
+        room = Path(tempfile.mkdtemp(prefix=".ray-", dir=tasks[0].folder.parent)).resolve()
+        try:
+            tuner = tune.Tuner(
+                tune.with_resources(
+                    tune.with_parameters(_train, tasks=list(tasks), home=str(Path.cwd()), asha=asha),
+                    lambda config: tune.PlacementGroupFactory([_resources(tasks[config["task"]])]),
+                ),
+                param_space={"task": tune.grid_search(list(range(len(tasks))))},
+                tune_config=tune.TuneConfig(
+                    max_concurrent_trials=jobs,
+                    # A worker goes on with another task, and need not load PyTorch again.
+                    reuse_actors=True,
+                    scheduler=_halving(tasks) if asha else None,
+                    **({"metric": FIGURE, "mode": "max"} if asha else {}),
+                ),
+                run_config=tune.RunConfig(
+                    name="trials",
+                    storage_path=str(room),
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
+                    callbacks=[_progress(tasks, on_epoch)],
+                    stop=_first_fault(),
+                    verbose=0,
+                ),
+            )
+            results = tuner.fit()
+        except BaseException:
+            for task in tasks:
+                remove_unfinished(task.folder)
+            raise
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+    _raise_fault(results, tasks)
+    if asha:
+        _note_pruned(results, tasks)
+
+
+def _train(config: dict[str, Any], tasks: list[Task], home: str, asha: bool) -> None:
+    """What a worker does; the figures of every epoch go to Tune only where it has to decide on them."""
+    from filelock import FileLock
+    from ray import tune
+
+    task = tasks[config["task"]]
+    best = float("-inf")
+
+    def tell(figures: dict[str, Any]) -> None:
+        nonlocal best
+        best = max(best, figures[FIGURE])
+        tune.report({"epoch": figures["epoch"], FIGURE: best})
+
+    try:
+        if not Path(home).is_dir() or not task.folder.absolute().parent.is_dir():
+            raise RunError(
+                f"the machine {os.uname().nodename} does not see it",
+                where=str(task.folder),
+                remedy="Work in a folder that all machines of the cluster share",
+            )
+        os.chdir(home)
+        task.folder.mkdir(exist_ok=True)
+        with FileLock(task.folder / LOCK_FILE, timeout=_WAIT):
+            task.run(tell if asha else None)
+    except SaclError as error:
+        # What the user has to mend is not worth another try.
+        fault = {"kind": type(error).__name__, "found": error.found, "where": error.where, "remedy": error.remedy}
+        tune.report({"epoch": 0, FIGURE: best, "fault": json.dumps(fault)})
+
+
+def _resources(task: Task) -> dict[str, int]:
+    training = task.recipe.training
+    return {"CPU": training.threads} | ({} if training.device == "cpu" else {"GPU": 1})
+
+
+def _halving(tasks: Sequence[Task]) -> Any:
+    from ray.tune.schedulers import ASHAScheduler
+
+    most = max(task.recipe.training.epochs for task in tasks)
+    # The first look after an eighth of the epochs; a third of those that were looked at goes on to the next.
+    return ASHAScheduler(time_attr="epoch", max_t=most, grace_period=max(1, most // 8), reduction_factor=3)
+
+
+def _progress(tasks: Sequence[Task], on_epoch: SeedProgress | None) -> Any:
+    from ray import tune
+
+    class Progress(tune.Callback):  # type: ignore[misc]
+        """Reads the files that the tasks write, as a study on one machine does."""
+
+        read = dict.fromkeys(range(len(tasks)), 0)
+        told = 0.0
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            if on_epoch is not None and time.monotonic() - self.told > 0.5:
+                report_epochs(tasks, self.read, on_epoch)
+                self.told = time.monotonic()
+
+    return Progress()
+
+
+def _first_fault() -> Any:
+    from ray import tune
+
+    class FirstFault(tune.Stopper):  # type: ignore[misc]
+        """Everything ends with the first task that met something for the user to mend."""
+
+        met = False
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            self.met = self.met or "fault" in result
+            return self.met
+
+        def stop_all(self) -> bool:
+            return self.met
+
+    return FirstFault()
+
+
+def _raise_fault(results: Any, tasks: Sequence[Task]) -> None:
+    faults = [r.metrics["fault"] for r in results if r.metrics and "fault" in r.metrics]
+    if faults:
+        fault = json.loads(faults[0])
+        raise getattr(errors, fault.pop("kind"))(fault.pop("found"), **fault)
+    lost = [r for r in results if r.error is not None]
+    if lost:
+        told = str(lost[0].error).strip().splitlines()[-1]
+        raise RunError(
+            f"{tasks[lost[0].config['task']].name} failed {RETRIES + 1} times ({told[:300]})",
+            where=str(tasks[lost[0].config["task"]].folder),
+            remedy="Mend that, perhaps with fewer --jobs, and continue with --resume",
+        )
+
+
+def _note_pruned(results: Any, tasks: Sequence[Task]) -> None:
+    for result in results:
+        task = tasks[result.config["task"]]
+        if not is_complete(task.folder):
+            write_pruned(
+                task.folder, task.seed, result.metrics["epoch"], {"weighted_f1": round(result.metrics[FIGURE], 4)}
+            )
