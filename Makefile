@@ -19,7 +19,7 @@ EXTRAS := dev,docs,fuzz,report,scale,serve
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 export PYTHON TORCH_INDEX
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test soak check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ demo: $(VENV)/.plain ## install sacl, train on the sample corpus, read a convers
 
 test: $(VENV)/.dev ## run the tests and the examples in docstrings
 	@$(VENV)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev ## what takes long: fifty kills of a study, and the like
+	@$(VENV)/bin/python -m pytest -m soak --timeout 0 -s $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## style, types, import order, and the wheel in a clean environment
 	$(VENV)/bin/ruff format --check .

@@ -1,0 +1,198 @@
+"""`kill -9` at any moment of a study, encoding included: resumed, it ends with the bits of one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sacl.experiment.recipe import load_recipe
+from sacl.experiment.study import study
+
+COMMAND = Path(__file__).parents[1] / "fixtures" / "killed.py"
+SETTINGS = ["training.epochs=4", "training.patience=4", "model.hidden_size=32"]
+SEEDS = [0, 1]
+MOST_SECONDS = 240
+"""Of a whole run, on a machine that has much else to do."""
+
+
+@contextmanager
+def running(
+    home: Path, *options: str, jobs: int = 1, kill: dict[str, Any] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """`sacl train sample` into home/run, with its features in home/cache and its notes in home/notes."""
+    shutil.rmtree(home / "notes", ignore_errors=True)
+    (home / "notes").mkdir(parents=True)
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    command = [sys.executable, str(COMMAND), "train", "sample", "--seeds", ",".join(map(str, SEEDS)), *settings]
+    process = subprocess.Popen(
+        [*command, "--out", str(home / "run"), "--cache", str(home / "cache"), "--jobs", str(jobs), *options],
+        env=os.environ | {"NOTES": str(home / "notes"), "KILL": json.dumps(kill or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def living(group: int) -> list[str]:
+    """The processes of a group that have not ended."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            stats.append(path.read_text().rpartition(")")[2].split())
+    return [state for state, _, of, *_ in stats if int(of) == group and state != "Z"]
+
+
+def notes(home: Path) -> list[list[list[Any]]]:
+    """Of each process, what it noted."""
+    return [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted((home / "notes").glob("*"))]
+
+
+def left(home: Path) -> dict[str, bytes]:
+    """All that a study leaves, but for the record of its machine and the seconds that it took."""
+    files = {}
+    for folder in ("run", "cache"):
+        for path in sorted((home / folder).rglob("*")):
+            if path.is_file() and path.name not in {"run.json", ".lock"}:
+                lines = path.read_bytes().split(b"\n")
+                content = b"\n".join(line for line in lines if path.name != "result.json" or b'"seconds"' not in line)
+                files[str(path.relative_to(home))] = content
+    return files
+
+
+class Whole:
+    """A study that was left alone: what it left, and how often and how long it was at what."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        began = time.monotonic()
+        with running(home) as process:
+            assert process.communicate(timeout=MOST_SECONDS)[1].count("Traceback") == 0
+            assert process.returncode == 0
+        self.seconds = time.monotonic() - began
+        self.left = left(home)
+        self.steps: dict[str, list[float]] = {}
+        for _, _, ended in notes(home)[0]:
+            if ended is not None:
+                self.steps.setdefault(ended[0], []).append(ended[1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole(tmp_path_factory.mktemp("whole"))
+
+
+def killed(whole: Whole, home: Path, draw: random.Random, at: str | None, jobs: int, whom: str) -> str | None:
+    """Runs it and kills it, at a random moment of such a step or, with None, of the whole.
+
+    Returns:
+        What it was at; None where it had ended before.
+    """
+    kill = None
+    if at is not None:
+        # Side by side, each process counts the steps of its own seed.
+        nth = draw.randrange(len(whole.steps[at]) // (1 if at in OF_THE_STUDY else jobs))
+        kill = {"at": at, "nth": nth + 1, "after": draw.uniform(0, whole.steps[at][nth]), "whom": whom}
+    if at is not None and at not in OF_FEATURES:
+        shutil.copytree(whole.home / "cache", home / "cache")
+    with running(home, jobs=jobs, kill=kill) as process:
+        if at is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(draw.uniform(0, whole.seconds))
+            with suppress(ProcessLookupError):
+                (os.killpg if whom == "all" else os.kill)(process.pid, signal.SIGKILL)
+        _, told = process.communicate(timeout=MOST_SECONDS)
+        deadline = time.monotonic() + 20
+        while living(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not living(process.pid), "its other processes go on"
+    assert "Traceback" not in told
+    if process.returncode == 0:
+        return None
+    if whom == "one" and jobs > 1 and at not in OF_THE_STUDY:
+        # The process that began it lives, and says what happened.
+        assert (process.returncode, told.count("\n")) == (2, 1), told
+        assert "--resume" in told
+    else:
+        assert process.returncode == -signal.SIGKILL
+    return " | ".join(sorted(lines[-1][0] for lines in notes(home) if lines))
+
+
+def assert_resumes_to_the_same(whole: Whole, home: Path, by_command: bool) -> None:
+    if by_command:
+        with running(home, "--resume") as process:
+            _, told = process.communicate(timeout=MOST_SECONDS)
+        assert process.returncode == 0, told
+    else:
+        recipe = load_recipe("sample", [*SETTINGS, f"seeds={SEEDS}"])
+        study(recipe, home / "run", cache=home / "cache", jobs=1, resume=True)
+    found = left(home)
+    assert found.keys() == whole.left.keys()
+    for name, content in whole.left.items():
+        assert found[name] == content, f"{name} differs"
+
+
+OF_FEATURES = ("encode", "keep the features")
+OF_THE_STUDY = (*OF_FEATURES, "record the run")
+
+
+def test_killed_at_five_moments_and_resumed_it_gives_the_same_bits(whole: Whole, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    draw = random.Random(seed)
+    for n, (at, jobs, whom) in enumerate(
+        [
+            ("encode", 1, "all"),
+            ("epoch", 1, "all"),
+            ("write the checkpoint", 1, "all"),
+            ("between seeds and epochs", 2, "first"),
+            (None, 1, "all"),
+        ]
+    ):
+        fell = killed(whole, tmp_path / str(n), draw, at, jobs, whom)
+        print(f"draws of {seed}: to be killed at {at}, {jobs} at a time, {whom}: it was at {fell}")
+        assert_resumes_to_the_same(whole, tmp_path / str(n), by_command=False)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2 * 3600)
+def test_killed_at_fifty_moments_and_resumed_it_gives_the_same_bits(whole: Whole, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    draw = random.Random(seed)
+    often = {name: len(seconds) for name, seconds in whole.steps.items()}
+    print(f"draws of {seed}; a run takes {whole.seconds:.1f} s; it is at each step so often: {often}")
+    steps = [None, None, None, *whole.steps]
+    kills = 0
+    fallen = Counter[str]()
+    for n in range(200):
+        if kills == 50:
+            break
+        at, jobs = steps[n % len(steps)], draw.choice((1, 1, 2))
+        whom = draw.choice(("all", "first", "one")) if jobs == 2 and at is not None else draw.choice(("all", "first"))
+        fell = killed(whole, tmp_path / str(n), draw, at, jobs, whom)
+        print(f"{n}: to be killed at {at}, {jobs} at a time, {whom}: it was at {fell}", flush=True)
+        assert_resumes_to_the_same(whole, tmp_path / str(n), by_command=True)
+        shutil.rmtree(tmp_path / str(n))
+        if fell is not None:
+            kills += 1
+            fallen[fell] += 1
+    assert kills == 50
+    print("where the kills fell:", *(f"{count:3} {name}" for name, count in fallen.most_common()), sep="\n")
