@@ -22,12 +22,22 @@ from sacl.settings import FeatureSettings, ModelSettings
 from sacl.textfile import kind_of
 from sacl.training.trained import TrainedModel
 
+LARGEST_FILE = 512 * 2**20
+"""Bytes. An authors' checkpoint has some 20 MB."""
 MOST_OPCODES = 20_000
 """Of a pickle. A checkpoint's has some 30 a tensor; with many more a dict could be made slow."""
 
 _PICKLES_BEFORE_2020 = (
     5  # of a file by PyTorch before 1.6: a mark, the version, the system, the state, names of storages
 )
+# What `weights_only` lets by is more, and some of it takes as much memory as the file asks for: bytearray, say.
+_NAMES = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_tensor_v2",
+    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")),
+}
+_MORE = "it holds more than weights, or something else"
 _REMEDY = "Give a released SACL-LSTM checkpoint: a state dict with rnn.*, rnn_parties.* and cognition_net.smax_fc.*"
 
 
@@ -82,55 +92,67 @@ def import_released(
 
 
 def _read(path: Path) -> Any:
-    """What the file holds."""
+    """What the file holds; no more than it weighs."""
+    data = _bytes(path)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load
 
-            return load_file(path)
-        _check_proportions(path)
+            return load(data)
+        _check_pickles(data, str(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickles that it did not write, before it refuses them
             # The authors' files are pickles. `weights_only` builds tensors and plain containers, and refuses all else.
-            return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+            # Out of memory: a file on disk that is a tar archive would be unpacked, as PyTorch once wrote them.
+            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251
     except ModelError:
         raise
+    except Exception as error:  # torch and safetensors have no error of their own for a file that is not theirs
+        reason = _MORE if "weights" in str(error).lower() else "it is no state dict, or damaged"
+        raise ModelError(reason, where=str(path), remedy=_REMEDY) from None
+    tensors = [t for t in found.values() if isinstance(t, Tensor)] if isinstance(found, Mapping) else []
+    if sum(t.numel() * t.element_size() for t in tensors) > len(data):
+        raise ModelError("its tensors are larger than the file, or not contiguous", where=str(path), remedy=_REMEDY)
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ModelError(f"it cannot be read ({error.strerror or error})", where=str(path), remedy=_REMEDY) from None
-    except Exception as error:  # torch and safetensors have no error of their own for a file that is not theirs
-        reason = (
-            "it holds more than weights, or something else"
-            if "weights" in str(error).lower()
-            else "it is no state dict, or damaged"
-        )
-        raise ModelError(reason, where=str(path), remedy=_REMEDY) from None
+    if len(data) > LARGEST_FILE:
+        raise ModelError(f"it is larger than {LARGEST_FILE >> 20} MiB", where=str(path), remedy=_REMEDY)
+    return data
 
 
-def _check_proportions(path: Path) -> None:
-    """Refuse a file that takes memory or time out of proportion to its size, which `weights_only` does not.
+def _check_pickles(data: bytes, where: str) -> None:
+    """Refuse what names anything but tensors, or takes memory or time out of proportion to its size.
 
     Raises:
-        ModelError: it unpacks to more than it weighs, or its pickles do more than name tensors.
+        ModelError: an archive unpacks to more than it weighs, or a pickle does more than name tensors.
     """
-    with path.open("rb") as file:
-        is_archive = file.read(2) == b"PK"
-        file.seek(0)
-        for pickle in _zipped(path) if is_archive else [file] * _PICKLES_BEFORE_2020:
-            for count, (_, _, at) in enumerate(pickletools.genops(pickle)):
-                if count > MOST_OPCODES:
-                    found = f"its pickle does more by byte {at} than name a checkpoint's tensors"
-                    raise ModelError(found, where=str(path), remedy=_REMEDY)
+    stream = io.BytesIO(data)
+    for pickle in _zipped(data, where) if data.startswith(b"PK") else [stream] * _PICKLES_BEFORE_2020:
+        for count, (opcode, name, at) in enumerate(pickletools.genops(pickle)):
+            if count > MOST_OPCODES:
+                found = f"its pickle does more by byte {at} than name a checkpoint's tensors"
+                raise ModelError(found, where=where, remedy=_REMEDY)
+            if (opcode.name == "GLOBAL" and name not in _NAMES) or opcode.name in ("STACK_GLOBAL", "INST"):
+                raise ModelError(_MORE, where=where, remedy=_REMEDY)
 
 
-def _zipped(path: Path) -> Iterator[BinaryIO]:
-    with zipfile.ZipFile(path) as archive:
+def _zipped(data: bytes, where: str) -> Iterator[BinaryIO]:
+    """The pickles of an archive, which is not unpacked to the disk."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
-        size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
-        if unpacked > size:  # PyTorch stores and never packs
-            found = f"it has {size} bytes and would unpack to {unpacked}"
-            raise ModelError(found, where=str(path), remedy=_REMEDY)
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > len(data):  # PyTorch stores and never packs
+            found = f"it has {len(data)} bytes and would unpack to {unpacked}"
+            raise ModelError(found, where=where, remedy=_REMEDY)
         for entry in entries:
-            if entry.filename.endswith(".pkl"):
+            if entry.filename.lower().endswith(".pkl"):  # PyTorch finds an entry whatever its case
                 yield io.BytesIO(archive.read(entry))
 
 
