@@ -40,6 +40,11 @@ check: $(VENV)/.dev ## style, types, import order, and the wheel in a clean envi
 	$(VENV)/bin/lint-imports
 	@scripts/check-wheel $(VENV)/bin/python
 
+docs: $(VENV)/.dev ## build the site into build/site; a warning is an error
+	@rm -rf build/site
+	@$(VENV)/bin/python -m sphinx --builder html --fail-on-warning --keep-going --quiet -d build/doctrees docs build/site
+	@echo "build/site/index.html"
+
 format: $(VENV)/.dev ## put the code into the house style
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import doctest
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 import sacl
 
@@ -28,6 +33,73 @@ def test_a_public_method_says_what_it_does(name: str) -> None:
     cls = getattr(sacl, name)
     own = {n: m for n, m in vars(cls).items() if not n.startswith("_") and callable(getattr(cls, n))}
     assert [n for n in own if not inspect.getdoc(getattr(cls, n))] == []
+
+
+def examples(thing: object) -> str:
+    """The code of a docstring, of a class's methods too. That it runs is pytest's to say: doctests are on for src."""
+    found = doctest.DocTestFinder(recurse=True).find(thing, globs={})
+    lines = [example for test in found for example in test.examples if doctest.SKIP not in example.options]
+    return "".join(example.source for example in lines)
+
+
+def taken_from_elsewhere(code: str) -> set[str]:
+    """Names that code uses and neither makes, imports nor has from Python."""
+    nodes = list(ast.walk(ast.parse(code)))
+    used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    imports = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
+    return used - made - {alias.asname or alias.name for alias in imports} - set(vars(builtins))
+
+
+@pytest.mark.parametrize("name", sacl.__all__)
+def test_a_public_name_has_an_example_that_runs_as_it_is_copied(name: str) -> None:
+    thing = getattr(sacl, name)
+    code = examples(thing)
+    # A kind of error is shown by what raises it, or else by the error that all are kinds of.
+    kind_of_error = inspect.isclass(thing) and issubclass(thing, sacl.SaclError) and thing is not sacl.SaclError
+    assert kind_of_error or name in {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    assert taken_from_elsewhere(code) == set()
+
+
+def test_a_name_that_an_example_takes_from_elsewhere_is_found() -> None:
+    assert taken_from_elsewhere("import a\nb = a.c(len(d))\n[e for e in b]") == {"d"}
+
+
+def settings_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            yield from settings_of(field.annotation, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", field
+
+
+def test_every_setting_of_a_recipe_says_what_it_does() -> None:
+    fields = dict(settings_of(sacl.Recipe))
+    assert {"training.epochs", "objective.adversary.epsilon"} <= set(fields)
+    assert [name for name, field in fields.items() if not (field.description or "").strip().endswith(".")] == []
+
+
+def test_every_verb_and_option_of_the_command_has_a_help() -> None:
+    import typer
+
+    from sacl.cli import app
+
+    silent, seen = [], 0
+
+    def look(path: str, verb: Any) -> None:
+        nonlocal seen
+        silent.extend([path] if not (verb.help or "").strip() else [])
+        for option in verb.params:
+            seen += 1
+            if not (getattr(option, "help", "") or "").strip():
+                silent.append(f"{path} {option.name}")
+        for name, inner in getattr(verb, "commands", {}).items():
+            look(f"{path} {name}", inner)
+
+    look("sacl", typer.main.get_command(app))
+    assert seen > 100
+    assert silent == []
 
 
 def test_the_names_for_a_type_checker_are_those_at_run_time() -> None:

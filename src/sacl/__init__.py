@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sacl.features.store import FeatureStore, write_store
     from sacl.formats import read_conversations, write_conversations
     from sacl.losses import focal_loss, nt_xent, sup_con
-    from sacl.model.batch import ConversationBatch, collate
+    from sacl.model.batch import ConversationBatch, ConversationItem, collate
     from sacl.model.dual_lstm import DualLSTM
     from sacl.recognizer import EmotionRecognizer, Influence, Recognition, Stream
     from sacl.settings import ObjectiveSettings
@@ -53,7 +53,7 @@ _HOME = {
     "sacl.features.store": ("FeatureStore", "write_store"),
     "sacl.formats": ("read_conversations", "write_conversations"),
     "sacl.losses": ("focal_loss", "nt_xent", "sup_con"),
-    "sacl.model.batch": ("ConversationBatch", "collate"),
+    "sacl.model.batch": ("ConversationBatch", "ConversationItem", "collate"),
     "sacl.model.dual_lstm": ("DualLSTM",),
     "sacl.recognizer": ("EmotionRecognizer", "Influence", "Recognition", "Stream"),
     "sacl.settings": ("ObjectiveSettings",),
@@ -73,6 +73,7 @@ __all__ = [  # noqa: RUF022  (by theme)
     "FeatureStore",
     "write_store",
     "ConversationBatch",
+    "ConversationItem",
     "collate",
     "DualLSTM",
     "focal_loss",

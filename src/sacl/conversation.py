@@ -25,6 +25,10 @@ class Utterance:
         id: its name within the conversation; its position where none is given.
         time: when it was said, in seconds from any fixed moment.
         vector: shape (features,), in place of an encoder's output.
+
+    >>> from sacl import Utterance
+    >>> Utterance("Ann", "You came!", emotion="joy").emotion
+    'joy'
     """
 
     speaker: str
@@ -42,6 +46,7 @@ class Conversation:
     Raises:
         DataError: no utterances, two of the same id, or one that has neither text nor vector.
 
+    >>> from sacl import Conversation, Utterance
     >>> chat = Conversation("c1", [Utterance("Ann", "You came!"), Utterance("Bo", "I said I would.")])
     >>> [u.id for u in chat.utterances]
     ['0', '1']
@@ -90,6 +95,7 @@ class Conversation:
 class LabelSet:
     """The emotions of a data set, in the order of the model's outputs; none where nothing is labelled.
 
+    >>> from sacl import LabelSet
     >>> LabelSet(("sad", "calm")).index("calm")
     1
     """
@@ -129,6 +135,12 @@ class Corpus:
 
     Raises:
         DataError: an utterance with a label that is not of the set, or two conversations of one id in a split.
+
+    >>> from sacl import Conversation, Corpus, LabelSet, Utterance
+    >>> chat = Conversation("c1", [Utterance("Ann", "You came!", emotion="glad")])
+    >>> corpus = Corpus("mine", LabelSet(("glad", "sad")), {"train": [chat]})
+    >>> [utterance.emotion for utterance in corpus.utterances("train")]
+    ['glad']
     """
 
     name: str

@@ -10,6 +10,10 @@ class SaclError(Exception):
         found: what was found, as a sentence without its full stop.
         where: the place, most general first: `train.jsonl, line 3, conversation 12, utterance 4`.
         remedy: what to do, as an imperative sentence without its full stop.
+
+    >>> from sacl import SaclError
+    >>> str(SaclError("a row has 1 cell", where="chat.csv, line 2", remedy="Give it 3"))
+    'chat.csv, line 2: a row has 1 cell. Give it 3'
     """
 
     def __init__(self, found: str, *, where: str = "", remedy: str = "") -> None:
@@ -18,19 +22,47 @@ class SaclError(Exception):
 
 
 class DataError(SaclError):
-    """Conversations, labels or a data set that cannot be read or do not fit together."""
+    """Conversations, labels or a data set that cannot be read or do not fit together.
+
+    >>> import sacl
+    >>> sacl.Conversation("c1", [])
+    Traceback (most recent call last):
+        ...
+    sacl.errors.DataError: conversation c1: it has no utterances. Give it at least one, or leave it out
+    """
 
 
 class FeatureError(SaclError):
-    """Vectors that are missing, damaged, not finite, or of another width than the model's."""
+    """Vectors that are missing, damaged, not finite, or of another width than the model's.
+
+    >>> import sacl
+    >>> sacl.Encoder.load(pooling="median")
+    Traceback (most recent call last):
+        ...
+    sacl.errors.FeatureError: unknown pooling 'median'. Use mean or first
+    """
 
 
 class RecipeError(SaclError):
-    """A setting that is unknown, out of range, or contradicts another."""
+    """A setting that is unknown, out of range, or contradicts another.
+
+    >>> import sacl
+    >>> sacl.load_recipe("sample", ["training.epoch=3"])
+    Traceback (most recent call last):
+        ...
+    sacl.errors.RecipeError: recipe sample: there is no setting 'training.epoch'; did you mean 'epochs'?
+    """
 
 
 class ModelError(SaclError):
-    """A saved model or checkpoint that is missing, damaged, or made for something else."""
+    """A saved model or checkpoint that is missing, damaged, or made for something else.
+
+    >>> import sacl
+    >>> sacl.EmotionRecognizer.from_pretrained("nowhere")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    sacl.errors.ModelError: nowhere: there is no such file or folder. Name a run's folder, a model.safetensors, or a...
+    """
 
 
 class RunError(SaclError):

@@ -71,6 +71,7 @@ def read_conversations(
         FeatureError: a vector that is empty or not finite.
 
     >>> import io
+    >>> from sacl import read_conversations
     >>> [c] = read_conversations(io.StringIO("Ann: You came!\\nBo: I said I would."))
     >>> c.utterances[1].speaker
     'Bo'
@@ -144,6 +145,13 @@ def write_conversations(conversations: Iterable[Conversation], path: Path | str,
     Raises:
         DataError: something that the format cannot hold, no conversation at all, or a place that cannot be written to.
         FeatureError: a vector that is not finite.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from sacl import Conversation, Utterance, write_conversations
+    >>> chat = Conversation("c1", [Utterance("Ann", "You came!")])
+    >>> with TemporaryDirectory() as folder:
+    ...     write_conversations([chat], f"{folder}/chat.csv")
+    1
     """
     path = Path(path)
     kind = format or _suffix(str(path))

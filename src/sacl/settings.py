@@ -117,7 +117,12 @@ class AdversarySettings(Settings):
 
 
 class ObjectiveSettings(Settings):
-    """The soft supervised contrastive loss, clean and adversarial."""
+    """The soft supervised contrastive loss, clean and adversarial.
+
+    >>> from sacl import ObjectiveSettings
+    >>> ObjectiveSettings(contrast_on="hidden", adversary={"on": ["input"], "shares": {}}).adversary.epsilon
+    5.0
+    """
 
     focal_gamma: NotNegative = 1.0
     """How strongly well-recognised utterances are played down; 0 is cross-entropy (paper)."""

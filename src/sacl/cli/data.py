@@ -55,8 +55,12 @@ def list_(json: Json = False) -> None:
 
 
 @app.command(name="show")
-def show_(name: str, data: DataFolder = None, json: Json = False) -> None:
-    """A data set's card, and its counts as they are on this machine; NAME may be a folder or file of your own."""
+def show_(
+    name: Annotated[str, typer.Argument(help="A data set's name, or a folder or file of your own.")],
+    data: DataFolder = None,
+    json: Json = False,
+) -> None:
+    """A data set's card, and its counts as they are on this machine."""
     from sacl.datasets import DATASETS, load_corpus
     from sacl.errors import DataError
 
@@ -80,7 +84,7 @@ def show_(name: str, data: DataFolder = None, json: Json = False) -> None:
 
 @app.command()
 def fetch(
-    name: str,
+    name: Annotated[str, typer.Argument(help="One that `sacl data list` names.")],
     to: Annotated[Path | None, typer.Option(help="Folder to fill; by default the one that is looked into.")] = None,
     mirror: Annotated[str | None, typer.Option(help="Address that holds the files under their own names.")] = None,
 ) -> None:

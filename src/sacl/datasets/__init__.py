@@ -120,6 +120,11 @@ def load_corpus(name_or_path: str | Path, data: Path | None = None, **options: A
 
     Raises:
         DataError: nothing there, or something in it that is at fault.
+
+    >>> from sacl import load_corpus
+    >>> corpus = load_corpus("sample")
+    >>> {split: len(conversations) for split, conversations in corpus.splits.items()}
+    {'train': 150, 'valid': 30, 'test': 60}
     """
     info = DATASETS.get(str(name_or_path)) if isinstance(name_or_path, str) else None
     if data is not None and (info is None or not info.files):

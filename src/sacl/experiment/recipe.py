@@ -58,7 +58,13 @@ class Published(Settings):
 
 
 class Recipe(Settings):
-    """An experiment: data, features, model, objective, training, seeds."""
+    """An experiment: data, features, model, objective, training, seeds.
+
+    >>> from sacl import Recipe, load_recipe
+    >>> recipe: Recipe = load_recipe("meld")
+    >>> recipe.seeds, recipe.training.learning_rate
+    ([0, 1, 2, 3, 4], 0.0001)
+    """
 
     name: str
     """What it is asked for by; a run's folder gets this name."""
@@ -124,6 +130,10 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None, *, trust_
     Raises:
         RecipeError: no such recipe, YAML that cannot be read, an unknown setting, one out of range, or code that is
             not trusted.
+
+    >>> from sacl import load_recipe
+    >>> load_recipe("meld", ["training.epochs=3"]).training.epochs
+    3
     """
     if name_or_path in recipe_names():
         text, where = (_folder() / f"{name_or_path}.yaml").read_text(encoding="utf-8"), f"recipe {name_or_path}"

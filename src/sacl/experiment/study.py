@@ -112,6 +112,19 @@ def study(
     Raises:
         RunError: the folder holds another run, or another process works on it.
         SaclError: whatever a seed meets.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from sacl import load_corpus, load_recipe, study, write_store
+    >>> corpus = load_corpus("sample")
+    >>> vectors = {"mine": np.random.default_rng(0).normal(size=(sum(1 for _ in corpus.utterances()), 8))}
+    >>> recipe = load_recipe("sample", ["seeds=[7]", "training.epochs=1"])
+    >>> with TemporaryDirectory() as home:
+    ...     store = write_store(f"{home}/vectors", corpus, vectors, {"made by": "chance"})
+    ...     [result] = study(recipe, Path(home) / "run", features=Path(home) / "vectors")
+    >>> result["seed"], sorted(result["test"])
+    (7, ['accuracy', 'f1', 'loss', 'macro_f1', 'support', 'weighted_f1'])
     """
     sources = Sources(data, features, cache)
     return studies(

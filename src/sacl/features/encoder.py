@@ -49,6 +49,10 @@ class Encoder:
         layer: whose hidden states; -1 is the last, 0 the embeddings.
         max_tokens: what a longer text is cut to, special tokens included.
         identity: what a manifest records: name, sha256, pooling, layer, max_tokens, revision.
+
+    >>> from sacl import Encoder
+    >>> Encoder.load().identity["pooling"]
+    'mean'
     """
 
     folder: Path
@@ -82,6 +86,7 @@ class Encoder:
             FeatureError: no such folder or model, no network, no safetensors among its files, or a file of minilm
                 that is not the published one.
 
+        >>> from sacl import Encoder
         >>> Encoder.load().encode(["You came!", "I said I would."]).shape
         (2, 384)
         """

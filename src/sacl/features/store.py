@@ -47,6 +47,12 @@ class FeatureStore:
         vectors: modality -> (utterances, width), float32, one split after another.
         source: what made them, an encoder's identity say.
         sha256: of the vectors as a safetensors file.
+
+    >>> from sacl import FeatureStore
+    >>> FeatureStore.open("nowhere")
+    Traceback (most recent call last):
+        ...
+    sacl.errors.FeatureError: nowhere/manifest.json: it is missing. Encode again
     """
 
     corpus: str
@@ -144,6 +150,15 @@ def write_store(
     Raises:
         FeatureError: a shape that does not fit the corpus, a number that is not finite, or a folder that cannot be
             written or holds other files.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from sacl import load_corpus, write_store
+    >>> corpus = load_corpus("sample")
+    >>> made = {"audio": np.zeros((len(list(corpus.utterances())), 3), "float32")}
+    >>> with TemporaryDirectory() as home:
+    ...     write_store(f"{home}/audio", corpus, made, {"made by": "me"}).modalities
+    {'audio': 3}
     """
     folder = Path(folder).resolve()
     if folder.exists() and not (folder.is_dir() and {file.name for file in folder.iterdir()} <= {FEATURES, MANIFEST}):

@@ -31,6 +31,12 @@ def focal_loss(
 
     Returns:
         A scalar; 0 for no utterances.
+
+    >>> import torch
+    >>> from sacl import focal_loss
+    >>> log_probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log()
+    >>> round(focal_loss(log_probabilities, torch.tensor([0, 1]), gamma=1.0).item(), 4)  # 0.1 log 0.9 + 0.2 log 0.8
+    0.0552
     """
     log_p = log_probabilities.gather(1, labels[:, None])[:, 0]
     loss = -log_p

@@ -46,6 +46,12 @@ def nt_xent(
 
     Returns:
         A scalar; 0 where no two utterances share a label.
+
+    >>> import torch
+    >>> from sacl import nt_xent
+    >>> apart = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> round(nt_xent(apart, torch.tensor([0, 0, 1]), temperature=1.0).item(), 4)  # log(1 + exp(0 - 1))
+    0.3133
     """
     labels = labels.contiguous()  # a view would have `searchsorted` warn
     ordered = labels.sort().values
@@ -70,6 +76,12 @@ def sup_con(embeddings: Tensor, labels: Tensor, *, temperature: float = 0.1, sim
 
     Returns:
         A scalar; an anchor without positives adds nothing.
+
+    >>> import torch
+    >>> from sacl import sup_con
+    >>> apart = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> round(sup_con(apart, torch.tensor([0, 0, 1]), temperature=1.0).item(), 4)  # two anchors of log(1 + exp(-1))
+    0.6265
     """
     loss: Tensor = _Contrast.apply(embeddings, labels, temperature, similarity, _sup_con_rows)  # type: ignore[no-untyped-call]
     return loss

@@ -31,6 +31,12 @@ class Influence:
         position: of the turn in its conversation, from 0.
         moved: the probability with the turn as it is, less the probability with its vector set to zero; in [-1, 1].
             Above 0 the turn speaks for the emotion, below 0 against it.
+
+    >>> from sacl import EmotionRecognizer, Influence
+    >>> chat = [("Ann", "I got the job!"), ("Bo", "Oh my God, congratulations!")]
+    >>> found: list[Influence] = EmotionRecognizer.from_pretrained().influence(chat, 1)
+    >>> [(other.speaker, other.moved > 0.1) for other in found]
+    [('Ann', True)]
     """
 
     id: str

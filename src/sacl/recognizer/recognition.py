@@ -26,6 +26,12 @@ class Recognition:
         probability: of the most probable emotion, in [0, 1], calibrated: of the utterances with 0.7 about 70 % are
             right, on data like those that the model was validated on.
         probabilities: of every emotion, in label order.
+
+    >>> from sacl import EmotionRecognizer, Recognition
+    >>> turn: Recognition
+    >>> [turn] = EmotionRecognizer.from_pretrained().predict([("Ann", "Leave me alone! I hate you!")])
+    >>> turn.emotion, list(turn.probabilities)[:3]
+    ('anger', ['neutral', 'surprise', 'fear'])
     """
 
     id: str

@@ -35,9 +35,9 @@ class EmotionRecognizer:
         encoder: what makes vectors of texts; by default the one that the model names.
 
     >>> from sacl import EmotionRecognizer
-    >>> recognizer = EmotionRecognizer.from_pretrained()  # doctest: +SKIP
-    >>> [r.emotion for r in recognizer.predict([("Ann", "You came!"), ("Bo", "I did say I would.")])]  # doctest: +SKIP
-    ['joy', 'neutral']
+    >>> recognizer = EmotionRecognizer.from_pretrained()
+    >>> [turn.emotion for turn in recognizer.predict([("Ann", "I got the job!"), ("Bo", "Leave me alone! Get out!")])]
+    ['joy', 'anger']
     """
 
     def __init__(self, trained: TrainedModel, encoder: Encoder | None = None) -> None:
@@ -105,8 +105,8 @@ class EmotionRecognizer:
             DataError: too few conversations or labels. RecipeError: an unknown setting, or one out of range.
             FeatureError: `init` reads vectors, and texts are given. SaclError: see `predict`.
 
-        >>> recognizer = EmotionRecognizer.fit("labelled.jsonl")  # doctest: +SKIP
-        >>> recognizer.save_pretrained("mine")  # doctest: +SKIP
+        >>> from sacl import EmotionRecognizer, load_corpus
+        >>> mine = EmotionRecognizer.fit(load_corpus("sample")["valid"][:10], epochs=1)
         """
         from sacl.recognizer.fitting import divide, encoded, fitted, settings_of
 
@@ -242,8 +242,8 @@ class EmotionRecognizer:
         Raises:
             ModelError: it reads later turns too. RecipeError: a threshold that is no probability.
 
-        >>> live = EmotionRecognizer.from_pretrained(causal=True).stream()  # doctest: +SKIP
-        >>> live.add("Ann", "You came!").emotion  # doctest: +SKIP
+        >>> from sacl import EmotionRecognizer
+        >>> EmotionRecognizer.from_pretrained(causal=True).stream().add("Ann", "I got the job!").emotion
         'joy'
         """
         return Stream(self.trained, self.encoder, threshold)

@@ -26,6 +26,11 @@ class Stream:
 
     Raises:
         ModelError: a model that is not causal. RecipeError: a threshold that is no probability.
+
+    >>> from sacl import EmotionRecognizer, Stream
+    >>> live: Stream = EmotionRecognizer.from_pretrained(causal=True).stream()
+    >>> live.add("Ann", "I got the job!").emotion, live.turns
+    ('joy', 1)
     """
 
     def __init__(self, trained: TrainedModel, encoder: Encoder | None, threshold: float | None = None) -> None:
