@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 import sacl
-from sacl.cli import convert, data, interrupt, models, report, robustness, serve, show, study, train
+from sacl.cli import convert, data, interrupt, models, ray, report, robustness, serve, show, study, train
 from sacl.errors import SaclError
 
 app = typer.Typer(
@@ -28,12 +28,12 @@ app = typer.Typer(
 app.command()(train.demo)
 app.add_typer(data.app, name="data")
 app.command()(data.encode)
-app.command(name="train")(train.train)
+app.command(name="train", cls=ray.RayCommand)(train.train)
 app.command()(train.evaluate)
 app.command()(models.predict)
 app.command()(serve.serve)
-app.command()(study.ablate)
-app.command()(study.sweep)
+app.command(cls=ray.RayCommand)(study.ablate)
+app.command(cls=ray.RayCommand)(study.sweep)
 app.command()(robustness.robustness)
 app.command()(report.compare)
 app.command()(report.report)

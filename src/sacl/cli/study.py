@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sacl.cli import show
 from sacl.cli.data import Cache, DataFolder, Json, TrustCode
+from sacl.cli.ray import Ray, tasks_on
 from sacl.cli.report import compare
 from sacl.cli.train import Features, Jobs, Model, RecipeName, Resume, Seeds, SetOptions, resolved
+
+if TYPE_CHECKING:
+    from sacl.experiment.study import RunTasks
 
 
 def ablate(
@@ -24,6 +28,7 @@ def ablate(
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; by default runs/RECIPE-ablation.")] = None,
     resume: Resume = False,
     jobs: Jobs = None,
+    ray: Ray = None,
     trust_code: TrustCode = False,
     cache: Cache = None,
     json: Json = False,
@@ -42,7 +47,7 @@ def ablate(
         raise RecipeError("there is no arm to compare with", where="--arms", remedy="Name one more, cross_entropy say")
     home = out or Path("runs") / f"{loaded.name}-ablation"
     plans = ablation_plans(loaded, home, named)
-    _train_all(plans, data, features, cache, resume, jobs, score_test=True)
+    _train_all(plans, data, features, cache, resume, jobs, tasks_on(ray), score_test=True)
     compare([folder for _, folder in plans], json)
     if not json:
         print(f"Every arm but `paper` has the recipe's classification loss: {_loss(loaded.objective)}.")
@@ -61,23 +66,29 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; by default runs/RECIPE-sweep.")] = None,
     resume: Resume = False,
     jobs: Jobs = None,
+    ray: Ray = None,
+    asha: Annotated[
+        bool,
+        typer.Option("--asha", help="Give up points that are behind, by successive halving; needs --ray."),
+    ] = False,
     trust_code: TrustCode = False,
     cache: Cache = None,
     json: Json = False,
 ) -> None:
     """Train every combination of settings, and rank them by validation W-F1. The test split is not looked at.
 
-    The best point's recipe is written to OUT/best.yaml.
+    The best point's recipe is written to OUT/best.yaml. Points that --asha gives up are ranked behind the others.
     """
     from sacl.experiment.recipe import dump_recipe
     from sacl.experiment.run import write_aside
-    from sacl.experiment.sweep import grid_points, parse_grid, ranked, released_grid
+    from sacl.experiment.sweep import grid_points, parse_grid, pruned_after, ranked, released_grid
 
     loaded = resolved(recipe, seeds, settings, trust_code=trust_code)
     folder = out or Path("runs") / f"{loaded.name}-sweep"
     points = grid_points(loaded, folder, parse_grid(grid) if grid else released_grid(loaded))
     plans = [(point.recipe, point.folder) for point in points]
-    results = _train_all(plans, data, features, cache, resume, jobs, score_test=False)
+    results = _train_all(plans, data, features, cache, resume, jobs, tasks_on(ray, asha), score_test=False)
+    given_up = {point.folder: pruned_after(seeds) for point, seeds in zip(points, results, strict=True)}
     order = ranked(points, results)
     best = order[0][0]
     write_aside(folder / "best.yaml", dump_recipe(best.recipe.model_copy(update={"name": f"{loaded.name}-best"})))
@@ -85,6 +96,7 @@ def sweep(
         show.document(
             [
                 {"settings": dict(p.settings), "valid_weighted_f1": mean, "deviation": deviation, "run": str(p.folder)}
+                | ({"pruned": given_up[p.folder]} if asha else {})
                 for p, mean, deviation in order
             ]
         )
@@ -97,6 +109,10 @@ def sweep(
         for i, (point, mean, deviation) in enumerate(order)
     ]
     columns = ["rank", *(key.rpartition(".")[2] for key in keys), "valid W-F1", "deviation"]
+    if asha:
+        columns.append("given up after")
+        for row, (point, _, _) in zip(rows, order, strict=True):
+            row.append(", ".join(f"epoch {epoch}" for epoch in given_up[point.folder]))
     seeds_told = "one seed" if len(loaded.seeds) == 1 else f"mean and deviation over {len(loaded.seeds)} seeds"
     notes = [
         f"Validation split, percent; {seeds_told}. The best of {len(points)} is partly the luckiest.",
@@ -112,6 +128,7 @@ def _train_all(
     cache: Path | None,
     resume: bool,
     jobs: int | None,
+    run_tasks: RunTasks | None,
     score_test: bool,
 ) -> list[list[dict[str, Any]]]:
     from sacl.experiment.study import Sources, studies
@@ -134,6 +151,7 @@ def _train_all(
             score_test=score_test,
             on_epoch=on_epoch,
             on_encode=progress,
+            run_tasks=run_tasks,
         )
 
 

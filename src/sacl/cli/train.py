@@ -10,6 +10,7 @@ import typer
 
 from sacl.cli import show
 from sacl.cli.data import Cache, DataFolder, Json, TrustCode
+from sacl.cli.ray import Ray, tasks_on
 
 if TYPE_CHECKING:
     from sacl.experiment.recipe import Recipe
@@ -28,7 +29,9 @@ Model = Annotated[
 ]
 MOST_SEEDS = 1000
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was cut off.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Seeds at a time; by default one a core.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Seeds at a time; by default one a core, on Ray as many as there is room for.")
+]
 
 
 def train(
@@ -41,6 +44,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/RECIPE.")] = None,
     resume: Resume = False,
     jobs: Jobs = None,
+    ray: Ray = None,
     monitor_test: Annotated[
         bool, typer.Option("--monitor-test", help="Score the test split every epoch too; never selects.")
     ] = False,
@@ -57,6 +61,7 @@ def train(
 
     monitor = ["training.monitor_test=true"] if monitor_test else []
     loaded = resolved(recipe, seeds, [*_alone(model), *(settings or []), *monitor], model, trust_code)
+    run_tasks = tasks_on(ray)
     folder = out or Path("runs") / loaded.name
     other = retuned(loaded, loaded.features.encoder) if features is None else None
     if other is not None:
@@ -64,7 +69,9 @@ def train(
             f"sacl: {loaded.name} has settings tuned for other features than {loaded.features.encoder}'s; for these "
             f"there is the recipe {other}"
         )
-    results = _study(loaded, folder, data=data, features=features, cache=cache, resume=resume, jobs=jobs)
+    results = _study(
+        loaded, folder, data=data, features=features, cache=cache, resume=resume, jobs=jobs, run_tasks=run_tasks
+    )
     _show_results(loaded, results, folder, json)
     if not json:
         _show_models(folder)

@@ -72,12 +72,18 @@ def grid_points(recipe: Recipe, folder: Path, grid: Mapping[str, Sequence[Any]])
 
 
 def ranked(points: Sequence[Point], results: Sequence[Sequence[Mapping[str, Any]]]) -> list[tuple[Point, float, float]]:
-    """Points with mean and deviation of validation W-F1 over seeds, the best first.
+    """Points with mean and deviation of validation W-F1 over seeds, the best first; those given up after all others.
 
     The deviation is 0 for one seed.
     """
     figures = []
     for point, seeds in zip(points, results, strict=True):
         values = [r["valid"]["weighted_f1"] for r in seeds]
-        figures.append((point, statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0))
-    return sorted(figures, key=lambda f: -f[1])
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        figures.append((len(pruned_after(seeds)), point, statistics.fmean(values), deviation))
+    return [figure[1:] for figure in sorted(figures, key=lambda f: (f[0], -f[2]))]
+
+
+def pruned_after(seeds: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The epochs after which seeds of a point were given up; none where all were trained to their end."""
+    return [r["pruned"] for r in seeds if "pruned" in r]

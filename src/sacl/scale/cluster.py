@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,25 +17,29 @@ from sacl.errors import RunError, SaclError
 LOCAL = "local"
 """In place of an address: the Ray that runs on this machine, or that RAY_ADDRESS names; without one, it is started."""
 
-ADDRESS = re.compile(r"auto|local|ray://\S+|[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+ADDRESS = re.compile(r"auto|local|[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_AUTH_MODE": "token",
-    # Ray Tune: our own progress, Ctrl-C answered by the command, no logs of its own, no folder changed behind our back.
+    # Ray Tune: no tables of its own, Ctrl-C answered by the command, no logs, no folder changed behind our back.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+_HANDED_ON = ("SACL_CACHE", "SACL_DATA", "HF_HOME", "HF_HUB_OFFLINE")
+"""Variables that decide what a worker finds, and that it would not have from whoever started its machine's Ray."""
+
 _STORE = 500 * 2**20  # of a Ray that is started here: what passes through it are parts of a megabyte
 
 
-def require_ray() -> None:
-    """Raises the RunError that tells how to install the extra `scale` where it is missing."""
+def require_ray(address: str = LOCAL) -> None:
+    """Raises a RunError where the extra `scale` is missing, telling how to install it, or where this is no address."""
     from importlib.util import find_spec
 
+    if not ADDRESS.fullmatch(address):
+        raise RunError(f"{address!r} is no address", where="--ray", remedy="Give auto or host:port, or none")
     for name in ("ray", "pyarrow", "fsspec", "pandas", "tensorboardX"):
         if find_spec(name) is None:
             raise RunError(
@@ -47,15 +52,17 @@ def connected(address: str = LOCAL) -> Iterator[Any]:
     """Within, `ray` is connected; afterwards no longer, and a Ray that was started for it is gone.
 
     Args:
-        address: `local`, `auto`, `host:port` of a cluster's head, or `ray://host:port` of its client server.
+        address: `local`; or, from a machine of a cluster, `auto`, or `host:port` of its head.
 
     Raises:
         RunError: Ray is not installed, there is none at the address, or it does not let us in.
     """
-    require_ray()
-    if not ADDRESS.fullmatch(address):
+    require_ray(address)
+    if "ray" in sys.modules and not sys.modules["ray"].is_initialized() and "RAY_AUTH_MODE" not in os.environ:
         raise RunError(
-            f"{address!r} is no address", where="--ray", remedy="Give auto, host:port or ray://host:port, or none"
+            "Ray was imported before, and did not learn then that it is to ask for a token",
+            where="--ray",
+            remedy="Set RAY_AUTH_MODE=token before the import, or call ray.init yourself",
         )
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -85,7 +92,12 @@ def cause(error: BaseException) -> BaseException:
 def _connect(ray: Any, address: str) -> None:
     from ray.exceptions import AuthenticationError, RaySystemError
 
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    handed = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": handed} if handed else None,
+    }
     try:
         if address == LOCAL:
             try:
@@ -112,9 +124,9 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _quieten() -> None:
-    """No bars and no lines of Ray's own on stderr; warnings and errors stay in its log files."""
+    """No bars and no lines of Ray's own on stderr: what cannot be mended by another try is raised."""
     for name in ("ray", "ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     import ray.data
 
     context = ray.data.DataContext.get_current()

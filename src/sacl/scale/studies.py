@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sacl import errors
+from sacl.aside import folder_beside
 from sacl.errors import RunError, SaclError
 from sacl.experiment.lock import LOCK_FILE
 from sacl.experiment.pruned import read_pruned, write_pruned
@@ -52,10 +51,9 @@ def run_on_ray(
         tasks = [task for task in tasks if read_pruned(task.folder) is None]
     if not tasks:
         return
-    with connected(address):
+    with connected(address), folder_beside(tasks[0].folder.absolute().with_name("trials")) as room:
         from ray import tune
 
-        room = Path(tempfile.mkdtemp(prefix=".ray-", dir=tasks[0].folder.parent)).resolve()
         try:
             tuner = tune.Tuner(
                 tune.with_resources(
@@ -84,9 +82,9 @@ def run_on_ray(
             for task in tasks:
                 remove_unfinished(task.folder)
             raise
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
     _raise_fault(results, tasks)
+    for task in tasks:
+        (task.folder / LOCK_FILE).unlink(missing_ok=True)
     if asha:
         _note_pruned(results, tasks)
 
@@ -130,23 +128,28 @@ def _halving(tasks: Sequence[Task]) -> Any:
     from ray.tune.schedulers import ASHAScheduler
 
     most = max(task.recipe.training.epochs for task in tasks)
-    # The first look after an eighth of the epochs; a third of those that were looked at goes on to the next.
-    return ASHAScheduler(time_attr="epoch", max_t=most, grace_period=max(1, most // 8), reduction_factor=3)
+    # The first look after an eighth of the epochs; a third of those that were looked at goes on to the next. At max_t a
+    # trial is ended, which here ends by itself, with a result.
+    return ASHAScheduler(time_attr="epoch", max_t=most + 1, grace_period=max(1, most // 8), reduction_factor=3)
 
 
 def _progress(tasks: Sequence[Task], on_epoch: SeedProgress | None) -> Any:
-    from ray import tune
+    from ray.tune.progress_reporter import TrialProgressCallback
 
-    class Progress(tune.Callback):  # type: ignore[misc]
-        """Reads the files that the tasks write, as a study on one machine does."""
+    read = dict.fromkeys(range(len(tasks)), 0)
+    told = 0.0
 
-        read = dict.fromkeys(range(len(tasks)), 0)
-        told = 0.0
+    class Progress(TrialProgressCallback):  # type: ignore[misc]
+        """Reads the files that the tasks write, as a study on one machine does. In place of Tune's, which prints."""
+
+        def _print(self, msg: str) -> None:
+            pass
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            if on_epoch is not None and time.monotonic() - self.told > 0.5:
-                report_epochs(tasks, self.read, on_epoch)
-                self.told = time.monotonic()
+            nonlocal told
+            if on_epoch is not None and time.monotonic() - told > 0.5:
+                report_epochs(tasks, read, on_epoch)
+                told = time.monotonic()
 
     return Progress()
 
