@@ -6,7 +6,7 @@ tensors, one a point; None leaves the point as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Literal
 
@@ -16,6 +16,38 @@ from torch import Tensor, nn
 Point = nn.Parameter | nn.Module
 Perturbation = list[Tensor | None]
 Norm = Literal["tensor", "all"]
+Target = nn.Module | nn.Parameter | Sequence[nn.Parameter] | Mapping[str, nn.Parameter]
+"""What a caller names as one channel."""
+
+
+def points_of(channel: str, target: Target) -> list[Point]:
+    """A channel's points.
+
+    Raises:
+        ValueError: there is none, or one is frozen or neither parameter nor module.
+    """
+    if isinstance(target, nn.Module | nn.Parameter):
+        points: list[Point] = [target]
+    else:
+        points = distinct(target.values() if isinstance(target, Mapping) else target)
+    if not points:
+        raise ValueError(f"channel {channel!r} has no parameters to perturb: name at least one")
+    strange = [type(p).__name__ for p in points if not isinstance(p, nn.Module | nn.Parameter)]
+    if strange:
+        raise ValueError(f"channel {channel!r} holds a {strange[0]}: give parameters, or a module")
+    require_trained(channel, points)
+    return points
+
+
+def require_trained(channel: str, points: Sequence[Point]) -> None:
+    """Raises the ValueError of `points_of` where a parameter is frozen."""
+    if any(isinstance(p, nn.Parameter) and not p.requires_grad for p in points):
+        raise ValueError(f"channel {channel!r} holds a frozen parameter: perturb trained ones, or a module's output")
+
+
+def distinct(points: Iterable[Point]) -> list[Point]:
+    """Each once, in order."""
+    return list({id(p): p for p in points}.values())
 
 
 def of_length(directions: Sequence[Tensor | None], length: float, norm: Norm = "tensor") -> Perturbation:

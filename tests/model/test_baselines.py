@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sacl.adversary import perturbed
+from sacl.adversary import perturbed, points_of
 from sacl.conversation import LabelSet
 from sacl.model.batch import ConversationBatch, ConversationItem, collate
 from sacl.model.build import MODELS
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.fit import Fit
-from sacl.training.objective import SACL, Forward, _points
+from sacl.training.objective import SACL, Forward
 
 KINDS = list(MODELS)
 BASELINES = [kind for kind in KINDS if kind != "dual_lstm"]
@@ -142,7 +142,7 @@ def test_moving_any_target_moves_the_scores(kind: str) -> None:
     assert "input" in targets
     assert ("context" in targets) == (kind in IN_CONTEXT)
     for name, target in targets.items():
-        for point in _points(name, target):
+        for point in points_of(name, target):
             shape = (18, WIDTH) if isinstance(point, nn.Module) else point.shape
             with perturbed([point], [0.5 * torch.randn(shape, dtype=torch.float64)]):
                 moved = network(collate(CONVERSATIONS)).log_probabilities.detach()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -69,13 +69,36 @@ class ConversationItem:
         id: the conversation's id.
         features: shape (utterances, features).
         speakers: shape (utterances,), one number a speaker, meaningful within the conversation only.
-        labels: shape (utterances,), index of the emotion or `UNLABELLED`.
+        labels: shape (utterances,), index of the emotion or `UNLABELLED`, which is -100.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from sacl import ConversationItem
+    >>> two_turns = ConversationItem("c1", torch.randn(2, 384), np.array([0, 1]), np.array([4, -100]))
     """
 
     id: str
     features: Tensor
     speakers: np.ndarray
     labels: np.ndarray
+
+    def emptied(self) -> ConversationItem:
+        """The same without utterances."""
+        return replace(self, features=self.features[:0], speakers=self.speakers[:0], labels=self.labels[:0])
+
+
+class Whole(NamedTuple):
+    """What a batch is a share of, where several processes each read some of its conversations; else the batch itself.
+
+    Args:
+        ids: the conversations, in order.
+        utterances: how many there are.
+        before: how many of them come before the share.
+    """
+
+    ids: tuple[str, ...]
+    utterances: int
+    before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +114,15 @@ class ConversationBatch:
         speaker: what the speaker LSTM reads: the turns of every speaker who has enough of them.
         speakers: shape (utterances,), int64, a number for who speaks, from 0; a speaker of one conversation is never
             one of another.
+        whole: what this is a share of.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from sacl import ConversationBatch, ConversationItem, collate
+    >>> chat = ConversationItem("c1", torch.randn(3, 8), np.array([0, 1, 0]), np.array([2, -100, 0]))
+    >>> batch: ConversationBatch = collate([chat, chat])
+    >>> len(batch), batch.mask.tolist()
+    (6, [True, False, True, True, False, True])
     """
 
     ids: tuple[str, ...]
@@ -100,6 +132,7 @@ class ConversationBatch:
     context: Sequences
     speaker: Sequences
     speakers: Tensor
+    whole: Whole
 
     def __len__(self) -> int:
         """How many utterances there are."""
@@ -132,7 +165,11 @@ class ConversationBatch:
 
 
 def collate(
-    items: Sequence[ConversationItem], *, padding: Padding = "packed", min_speaker_utterances: int = 2
+    items: Sequence[ConversationItem],
+    *,
+    padding: Padding = "packed",
+    min_speaker_utterances: int = 2,
+    share: slice = slice(None),
 ) -> ConversationBatch:
     """Conversations -> batch.
 
@@ -143,11 +180,23 @@ def collate(
             and an utterance's scores depend on which conversations share its batch.
         min_speaker_utterances: a speaker with fewer turns than this in a conversation is not read by the speaker
             LSTM (2 in the released code).
+        share: which of the items are read here, where other processes read the others. One that is empty makes a batch
+            without utterances.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from sacl import ConversationItem, collate
+    >>> chat = ConversationItem("c1", torch.randn(3, 8), np.array([0, 1, 0]), np.array([2, 1, 0]))
+    >>> collate([chat, chat]).lengths
+    (3, 3)
     """
+    of_all = [len(item.labels) for item in items]
+    whole = Whole(tuple(item.id for item in items), sum(of_all), sum(of_all[: share.indices(len(items))[0]]))
+    longest = max(of_all) if padding == "released" else None
+    items = items[share] or [items[0].emptied()]
     lengths = np.array([len(item.labels) for item in items])
     conversation = np.repeat(np.arange(len(items)), lengths)
     speaker = np.concatenate([item.speakers for item in items])
-    longest = int(lengths.max()) if padding == "released" else None
     # A speaker's number counts within one conversation only, so the pair names a sequence.
     _, party = np.unique(np.stack([conversation, speaker]), axis=1, return_inverse=True)
     return ConversationBatch(
@@ -158,6 +207,7 @@ def collate(
         context=_sequences(conversation, 1, longest),
         speaker=_sequences(party.reshape(-1), min_speaker_utterances, longest),
         speakers=torch.from_numpy(party.reshape(-1)),
+        whole=whole,
     )
 
 

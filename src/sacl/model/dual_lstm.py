@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sacl.errors import ModelError
-from sacl.model.batch import ConversationBatch, Sequences
+from sacl.model.batch import ConversationBatch, Sequences, Whole
 from sacl.model.recurrence import LSTMLayer
 
 RELEASED_NAMES = {"rnn.": "context_lstm.", "rnn_parties.": "speaker_lstm.", "cognition_net.smax_fc.": "classifier."}
@@ -41,6 +41,9 @@ class PackedLSTM(nn.LSTM):
         """Shape (utterances, features) -> (utterances, directions x hidden); zeros for rows of no sequence."""
         width = self.hidden_size * (2 if self.bidirectional else 1)
         if not len(sequences):
+            for _ in range(1, self.num_layers):
+                # Not used, but those that follow are then the same, whatever else is in the batch.
+                self._masks((len(flat), width), flat, generator)
             # The released code calls the LSTM all the same: its gradients are zero, not absent, and Adam acts on them.
             return flat.new_zeros(len(flat), width) + 0.0 * sum(p.sum() for p in self.parameters())
         packed = sequences.gather(flat)
@@ -82,12 +85,15 @@ class PackedLSTM(nn.LSTM):
         parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return [getattr(self, part + direction) for direction in directions for part in parts]
 
+    def _masks(self, shape: tuple[int, int], like: Tensor, generator: torch.Generator | None) -> Tensor | float:
+        return dropout_mask(shape, self.dropout, like, generator) if self.training and self.dropout else 1.0
+
     def _packed_masks(
         self, utterances: int, width: int, sequences: Sequences, like: Tensor, generator: torch.Generator | None
     ) -> Tensor | float:
-        if not (self.training and self.dropout):
-            return 1.0
-        masks = dropout_mask((utterances, width), self.dropout, like, generator)
+        masks = self._masks((utterances, width), like, generator)
+        if isinstance(masks, float):
+            return masks
         if sequences.real is None:
             return masks.index_select(0, sequences.rows)
         # Padding is masked too, as released; its masks come from a copy of the generator, so that they move none of
@@ -114,6 +120,14 @@ class DualLSTM(nn.Module):
         layers: of each LSTM (2 on IEMOCAP, else 1).
         dropout: before the classifier and between layers.
         bidirectional: False makes a causal model, which sees no later turn.
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from sacl import ConversationItem, DualLSTM, collate
+    >>> chat = ConversationItem("c1", torch.randn(3, 8), np.array([0, 1, 0]), np.array([2, 1, 0]))
+    >>> out = DualLSTM(8, classes=3)(collate([chat]))
+    >>> out.log_probabilities.shape, out.hidden.shape
+    (torch.Size([3, 3]), torch.Size([3, 512]))
     """
 
     def __init__(
@@ -162,11 +176,34 @@ class DualLSTM(nn.Module):
         }
 
 
+class MaskGenerator(torch.Generator):
+    """Gives the utterances of a share of a batch (see `Whole`) the dropout masks that they get in the whole of it."""
+
+    whole: Whole
+
+
+def mask_generator(batch: ConversationBatch, seed: int) -> torch.Generator:
+    """A generator of the masks of one batch, on its device."""
+    if batch.whole.utterances == len(batch):
+        return torch.Generator(batch.features.device).manual_seed(seed)
+    generator = MaskGenerator(batch.features.device)
+    generator.whole = batch.whole
+    return generator.manual_seed(seed)
+
+
 def dropout_mask(
     shape: tuple[int, ...] | torch.Size, p: float, like: Tensor, generator: torch.Generator | None
 ) -> Tensor:
-    """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p); drawn row by row from `generator`."""
-    keep = torch.rand(shape, generator=generator, device=like.device) >= p
+    """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p); drawn row by row, an utterance a row.
+
+    From a `MaskGenerator` the rows of the whole batch are drawn, and its share's returned.
+    """
+    if isinstance(generator, MaskGenerator):
+        _, utterances, before = generator.whole
+        drawn = torch.rand((utterances, *shape[1:]), generator=generator, device=like.device)
+        keep = drawn[before : before + shape[0]] >= p
+    else:
+        keep = torch.rand(shape, generator=generator, device=like.device) >= p
     return keep.to(like.dtype) / (1 - p)
 
 

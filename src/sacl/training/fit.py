@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from sacl.conversation import LabelSet
-from sacl.errors import DataError, ModelError, RecipeError
+from sacl.errors import DataError, ModelError, RecipeError, RunError
 from sacl.model.batch import ConversationBatch, ConversationItem
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.checkpoint import load, save
 from sacl.training.loop import Evaluation, evaluate, make_batches, train_epoch
 from sacl.training.memory import keep_freed_memory
 from sacl.training.objective import SACL
+from sacl.training.processes import Processes
 from sacl.training.selection import Selection
 from sacl.training.side_by_side import micro_batches_at_once
 
@@ -81,6 +82,8 @@ class Fit:
         seed: of weights, order, dropout and adversary, each with a generator of its own.
         checkpoint: where the state is kept after every epoch; continued from if it is there.
         monitor: figures of any kind that go into the history beside the epoch's own, and nowhere else.
+        processes: those that train together, each on a share of every micro-batch, if this is not the only one. The
+            first writes the checkpoint, which all of them read. The outcome is the same but for rounding.
     """
 
     def __init__(
@@ -95,7 +98,11 @@ class Fit:
         seed: int,
         checkpoint: Path | None = None,
         monitor: Monitor | None = None,
+        processes: Processes | None = None,
     ) -> None:
+        if processes is not None:
+            _require_shareable(model_settings)
+        self.processes = processes
         self.of = {
             "seed": seed,
             "model": model_settings.model_dump(),
@@ -126,6 +133,7 @@ class Fit:
                 objective,
                 class_weights=None if weighted is None else weighted.to(training.device),
                 generator=self.generators["adversary"],
+                processes=processes,
             )
         except ValueError as error:
             raise RecipeError(
@@ -139,6 +147,12 @@ class Fit:
         self.history: list[dict[str, Any]] = []
         if checkpoint is not None and checkpoint.exists():
             self._resume(checkpoint)
+        if processes is not None and processes.told(len(self.history)) != len(self.history):
+            raise RunError(
+                f"process {processes.rank} does not see the checkpoint that the first one sees",
+                where=str(checkpoint),
+                remedy="Work in a folder that all machines share",
+            )
 
     def run(self, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> Fitted:
         """Trains to the early stop or the last epoch; `on_epoch` is given each epoch's figures, resumed ones first.
@@ -152,7 +166,7 @@ class Fit:
                 on_epoch(figures)
         while len(self.history) < self.training.epochs and not self.selection.should_stop:
             self.history.append(self._epoch())
-            if self.checkpoint is not None:
+            if self.checkpoint is not None and (self.processes is None or self.processes.first):
                 self._save(self.checkpoint)
             if on_epoch is not None:
                 on_epoch(self.history[-1])
@@ -166,6 +180,7 @@ class Fit:
             self._batches(items, range(len(items))),
             self.objective.settings,
             self.objective.class_weights,
+            self.processes,
         )
 
     def _epoch(self) -> dict[str, Any]:
@@ -180,10 +195,14 @@ class Fit:
             accumulation=self.training.accumulation,
             window=self.training.window,
             generator=self.generators["dropout"],
-            threads=micro_batches_at_once(self.model_settings, self.training),
+            threads=micro_batches_at_once(self.model_settings, self.training, self.processes),
         )
         validated = self.evaluate(self.valid)
-        chosen = self.selection.update(epoch, validated.loss, validated.scores.weighted_f1)
+        judged_by = validated.loss, validated.scores.weighted_f1
+        if self.processes is not None:
+            # Machines of other kinds round otherwise, and one that stopped alone would leave the others waiting.
+            judged_by = self.processes.told(judged_by)
+        chosen = self.selection.update(epoch, *judged_by)
         if chosen or not self.best:
             self.best = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
         figures = {
@@ -196,7 +215,7 @@ class Fit:
         return (self.monitor(self.model) if self.monitor else {}) | figures
 
     def _batches(self, items: Sequence[ConversationItem], order: Sequence[int]):  # type: ignore[no-untyped-def]
-        batches = make_batches(items, order, self.training.batch_size, self.model_settings)
+        batches = make_batches(items, order, self.training.batch_size, self.model_settings, self.processes)
         return (_placed(batch, self.training) for batch in batches)
 
     def _save(self, path: Path) -> None:
@@ -250,6 +269,15 @@ def _perturb_instead(objective: ObjectiveSettings, offered: Collection[str]) -> 
         sets.append("objective.adversary.shares={}")
     instead = " ".join(f"--set '{setting}'" for setting in sets)
     return f"Use {instead}, or no adversary: --set objective.adversary.kind=none"
+
+
+def _require_shareable(model: ModelSettings) -> None:
+    if model.padding == "released" and model.layers > 1 and model.dropout:
+        raise RecipeError(
+            "the dropout masks of padding are those of one process, and there are several",
+            where="model.padding released with several layers",
+            remedy="Train it in one process, or set model.padding=packed",
+        )
 
 
 def _require_device(device: str) -> None:

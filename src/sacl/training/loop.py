@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 from sacl.errors import NumericalError, place
 from sacl.losses import focal_loss
 from sacl.metrics import Scores, score
-from sacl.model.batch import ConversationBatch, ConversationItem, collate
+from sacl.model.batch import UNLABELLED, ConversationBatch, ConversationItem, collate
 from sacl.settings import ModelSettings, ObjectiveSettings
 from sacl.training.objective import SACL, Step
+from sacl.training.processes import Processes
 from sacl.training.side_by_side import SideBySide
 
 
@@ -38,14 +39,24 @@ class Evaluation:
 
 
 def make_batches(
-    items: Sequence[ConversationItem], order: Sequence[int], batch_size: int, model: ModelSettings
+    items: Sequence[ConversationItem],
+    order: Sequence[int],
+    batch_size: int,
+    model: ModelSettings,
+    processes: Processes | None = None,
 ) -> Iterator[ConversationBatch]:
-    """Conversations in the order given, `batch_size` at a time, the last batch what is left."""
+    """Conversations in the order given, `batch_size` at a time, the last batch what is left.
+
+    With several processes, the share of each batch that is this one's, which may be without utterances.
+    """
     for start in range(0, len(order), batch_size):
+        chosen = [items[i] for i in order[start : start + batch_size]]
+        share = slice(None) if processes is None else processes.share([len(item.labels) for item in chosen])
         yield collate(
-            [items[i] for i in order[start : start + batch_size]],
+            chosen,
             padding=model.padding,
             min_speaker_utterances=model.min_speaker_utterances,
+            share=share,
         )
 
 
@@ -102,7 +113,7 @@ def train_epoch(
             upcoming = next(windows, [])  # batched while they work
             for batch, result in zip(held, workers.finish(working), strict=True):
                 _refuse_bad_losses(result, step, batch)
-                seen.append((result.forward.log_probabilities, batch.labels))
+                seen.append((result.forward.log_probabilities, result.forward.labels))
                 totals.append(result.clean.total)
                 step += 1
             if ends_window(step - 1, steps, accumulation, window):
@@ -132,7 +143,7 @@ def _refuse_bad_losses(result: Step, step: int, batch: ConversationBatch) -> Non
     if not all(bool(loss.isfinite()) for loss in losses):
         raise NumericalError(
             f"the loss is {'; adversarial: '.join(f'{float(loss):g}' for loss in losses)}",
-            where=place(step=step + 1, conversations=" ".join(batch.ids)),
+            where=place(step=step + 1, conversations=" ".join(batch.whole.ids)),
             remedy="Lower the learning rate or epsilon, or look at these conversations' features",
         )
 
@@ -142,7 +153,7 @@ def _refuse_bad_gradients(model: nn.Module, step: int, batch: ConversationBatch)
     if not bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
         raise NumericalError(
             "a gradient is not a finite number",
-            where=place(step=step + 1, conversations=" ".join(batch.ids)),
+            where=place(step=step + 1, conversations=" ".join(batch.whole.ids)),
             remedy="Lower the learning rate or epsilon, or look at these conversations' features",
         )
 
@@ -153,8 +164,9 @@ def evaluate(
     batches: Iterable[ConversationBatch],
     settings: ObjectiveSettings,
     class_weights: Tensor | None = None,
+    processes: Processes | None = None,
 ) -> Evaluation:
-    """Figures of a model on batches, by the classification loss alone.
+    """Figures of a model on batches, by the classification loss alone; of the whole batches where these are shares.
 
     Raises:
         NumericalError: scores that are not finite, with the batch's conversations.
@@ -163,22 +175,25 @@ def evaluate(
     seen = []
     losses = []
     for batch in batches:
-        log_probabilities, _ = model(batch)
+        (log_probabilities, _), labels = model(batch), batch.labels
+        if processes is not None:
+            log_probabilities, labels = processes.gather(log_probabilities, labels)
         if not bool(log_probabilities.isfinite().all()):
             raise NumericalError(
                 "the model's scores are not finite numbers",
-                where=place(conversations=" ".join(batch.ids)),
+                where=place(conversations=" ".join(batch.whole.ids)),
                 remedy="Train with a lower learning rate, or look at these conversations' features",
             )
+        known = labels != UNLABELLED
         loss = focal_loss(
-            log_probabilities[batch.mask],
-            batch.labels[batch.mask],
+            log_probabilities[known],
+            labels[known],
             gamma=settings.focal_gamma,
             class_weights=class_weights,
             reduction=settings.reduction,
         )
         losses.append(loss / settings.loss_divisor)
-        seen.append((log_probabilities, batch.labels))
+        seen.append((log_probabilities, labels))
     return _evaluation(float(torch.stack(losses).mean()), seen)
 
 

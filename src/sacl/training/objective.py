@@ -10,6 +10,7 @@ paper differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -18,22 +19,25 @@ from torch import Tensor, nn
 from sacl.adversary import (
     Perturbation,
     Point,
+    Target,
     add,
+    distinct,
     frozen,
     of_length,
     perturbed,
+    points_of,
     project,
+    require_trained,
     statistics_kept,
     watched,
 )
 from sacl.losses import focal_loss, nt_xent, sup_con
 from sacl.settings import ObjectiveSettings
+from sacl.training.processes import Processes
 
 Accumulated = Callable[[bool], Sequence[Tensor | None]]
 """Called between the passes. Given: whether the gradients of `SACL.followed` are final as they stand in `.grad`, the
 adversarial pass adding nothing to them. Returns them summed over the window, this micro-batch included."""
-
-Target = nn.Module | nn.Parameter | Sequence[nn.Parameter] | Mapping[str, nn.Parameter]
 
 
 class Forward(NamedTuple):
@@ -44,6 +48,12 @@ class Forward(NamedTuple):
         embeddings: shape (items, width), what the contrastive loss compares where settings say `hidden`.
         labels: shape (items,), int64.
         mask: shape (items,), true where an item has a label; None for all.
+
+    >>> import torch
+    >>> from sacl import Forward
+    >>> z, y = torch.randn(5, 8), torch.tensor([0, 1, 2, 0, 1])
+    >>> Forward(torch.nn.Linear(8, 3)(z).log_softmax(1), z, y).mask is None
+    True
     """
 
     log_probabilities: Tensor
@@ -89,6 +99,8 @@ class SACL:
         generator: for the draw of channel and for random directions; PyTorch's own by default.
         scale: applied to a loss before its backward pass, `torch.amp.GradScaler.scale` say. A perturbation does not
             depend on it, since it has fixed length; where gradients overflow, the adversary moves nothing.
+        processes: those that share every micro-batch, if this is not the only one. Each closure reads the own share,
+            an item a row; generators and draws are the same on all. Losses and gradients are the whole micro-batch's.
 
     Raises:
         ValueError: a channel without parameters, a frozen parameter, or shares for a channel that does not exist.
@@ -96,6 +108,9 @@ class SACL:
     Parameters that several modules share are perturbed once. Gradients of earlier micro-batches are kept and added
     to, as with `backward`.
 
+    >>> import torch
+    >>> from torch import nn
+    >>> from sacl import SACL, Forward, ObjectiveSettings
     >>> encoder, head = nn.Linear(4, 8), nn.Linear(8, 3)
     >>> settings = ObjectiveSettings(adversary={"on": ["input"], "shares": {}, "epsilon": 0.1})
     >>> sacl = SACL(nn.Sequential(encoder, head), {"input": encoder}, settings)
@@ -116,26 +131,28 @@ class SACL:
         class_weights: Tensor | None = None,
         generator: torch.Generator | None = None,
         scale: Callable[[Tensor], Tensor] | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
         self.settings = settings or ObjectiveSettings()
         self.class_weights = class_weights
         self.generator = generator
         self.scale = scale or (lambda loss: loss)
+        self.processes = processes
         self.channels: dict[str, list[Point]] = {}
         adversary = self.settings.adversary
         if adversary.kind != "none":
             missing = [name for name in adversary.on if name not in targets]
             if missing:
                 raise ValueError(f"no target {missing[0]!r}: the model offers {', '.join(targets) or 'none'}")
-            self.channels = {name: _points(name, targets[name]) for name in adversary.on}
+            self.channels = {name: points_of(name, targets[name]) for name in adversary.on}
 
     @property
     def followed(self) -> list[nn.Parameter]:
         """The parameters of all channels, if the adversary follows what has accumulated over a window."""
         if self.settings.adversary.follows == "batch":
             return []
-        return [p for p in _distinct(p for c in self.channels.values() for p in c) if isinstance(p, nn.Parameter)]
+        return [p for p in distinct(p for c in self.channels.values() for p in c) if isinstance(p, nn.Parameter)]
 
     def backward(
         self, closure: Callable[[], Forward], draw: float | None = None, accumulated: Accumulated | None = None
@@ -151,8 +168,9 @@ class SACL:
         Raises:
             ValueError: a parameter to perturb that has been frozen since, or a module that does not run exactly once.
         """
+        closure = self._of_all(closure)
         channel, points = self._channel(draw)
-        _check_trained(str(channel), points)  # it may have been frozen since
+        require_trained(str(channel), points)  # it may have been frozen since
         with watched(points) as variables:
             forward = closure()
             clean = self._terms(forward, self.settings.contrastive_weight)
@@ -176,6 +194,27 @@ class SACL:
             return None
         return torch.rand((), generator=self.generator, dtype=torch.float64).item()
 
+    def _of_all(self, closure: Callable[[], Forward]) -> Callable[[], Forward]:
+        """The closure, with the items of all processes."""
+        if self.processes is None:
+            return closure
+        gather, hidden = self.processes.gather, self.settings.contrast_on == "hidden"
+
+        def whole() -> Forward:
+            own = closure()
+            mask = torch.ones_like(own.labels) if own.mask is None else own.mask.to(own.labels.dtype)
+            # Embeddings that nothing compares are not sent.
+            log_probabilities, labels, mask, *compared = gather(
+                own.log_probabilities, own.labels, mask, *([own.embeddings] if hidden else [])
+            )
+            return Forward(log_probabilities, compared[0] if hidden else log_probabilities, labels, mask.bool())
+
+        return whole
+
+    def _summing(self) -> AbstractContextManager[None]:
+        """Inside, backward passes give the parameters the gradients of all processes."""
+        return nullcontext() if self.processes is None else self.processes.summing(list(self.model.parameters()))
+
     def _channel(self, draw: float | None) -> tuple[str | None, list[Point]]:
         """One number decides both: up to `rate` the adversary acts, and where in that range picks the channel."""
         adversary = self.settings.adversary
@@ -188,7 +227,7 @@ class SACL:
             if adversary.shares.get(name) and draw <= adversary.rate * reach:  # type: ignore[call-overload]
                 return name, points
         name = next(iter(self.channels)) if len(self.channels) == 1 else "all"
-        return name, _distinct(p for points in self.channels.values() for p in points)
+        return name, distinct(p for points in self.channels.values() for p in points)
 
     def _terms(self, forward: Forward, contrastive_weight: float) -> Terms:
         s = self.settings
@@ -219,8 +258,10 @@ class SACL:
             for i, p in enumerate(parameters):
                 earlier[i], p.grad = p.grad, None
         try:
-            self.scale(loss).backward()
-            return [p.grad for p in parameters]
+            with self._summing():
+                self.scale(loss).backward()
+            gradients = [p.grad for p in parameters]
+            return gradients if self.processes is None else self.processes.rows_of_all(parameters, gradients)
         finally:
             for p, before in zip(parameters, earlier, strict=True):
                 if before is not None:
@@ -237,7 +278,11 @@ class SACL:
         length: float | None = a.epsilon
         if a.kind == "pgd":
             gradients, length = self._ascend(closure, points, gradients), None
-        with perturbed(points, gradients, length, a.norm), frozen(points if a.keeps == "clean" else []):
+        if self.processes is not None:
+            r = gradients if length is None else of_length(gradients, length, a.norm)
+            gradients, length = self.processes.here(points, r), None
+        kept = points if a.keeps == "clean" else []
+        with perturbed(points, gradients, length, a.norm), frozen(kept), self._summing():
             terms = self._adversarial_terms(closure(), clean)
             if terms.total.requires_grad:
                 self.scale(terms.total).backward()
@@ -283,9 +328,12 @@ class SACL:
         r: Perturbation,
         loss: Callable[[Forward], Tensor],
     ) -> list[Tensor | None]:
+        r = r if self.processes is None else self.processes.here(points, r)
         with perturbed(points, r), watched(points) as variables:
             total = self.scale(loss(closure()))
-            return list(torch.autograd.grad(total, [held[0] for held in variables], allow_unused=True))
+            inputs = [held[0] for held in variables]
+            gradients: list[Tensor | None] = list(torch.autograd.grad(total, inputs, allow_unused=True))
+        return gradients if self.processes is None else self.processes.of_all(inputs, gradients)
 
     def _noise(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self.generator, dtype=like.dtype).to(like.device)
@@ -296,29 +344,6 @@ def _divergence(clean: Forward, perturbed_pass: Forward) -> Tensor:
     return nn.functional.kl_div(
         perturbed_pass.log_probabilities, clean.log_probabilities, log_target=True, reduction="sum"
     )
-
-
-def _points(name: str, target: Target) -> list[Point]:
-    if isinstance(target, nn.Module | nn.Parameter):
-        points: list[Point] = [target]
-    else:
-        points = _distinct(target.values() if isinstance(target, Mapping) else target)
-    if not points:
-        raise ValueError(f"channel {name!r} has no parameters to perturb: name at least one")
-    strange = [type(p).__name__ for p in points if not isinstance(p, nn.Module | nn.Parameter)]
-    if strange:
-        raise ValueError(f"channel {name!r} holds a {strange[0]}: give parameters, or a module")
-    _check_trained(name, points)
-    return points
-
-
-def _check_trained(name: str, points: list[Point]) -> None:
-    if any(isinstance(p, nn.Parameter) and not p.requires_grad for p in points):
-        raise ValueError(f"channel {name!r} holds a frozen parameter: perturb trained ones, or a module's output")
-
-
-def _distinct(points) -> list[Point]:  # type: ignore[no-untyped-def]
-    return list({id(p): p for p in points}.values())
 
 
 def _detached(terms: Terms) -> Terms:

@@ -20,8 +20,10 @@ from torch import nn
 
 from sacl.adversary import Perturbation, add
 from sacl.model.batch import ConversationBatch
+from sacl.model.dual_lstm import mask_generator
 from sacl.settings import ModelSettings, TrainingSettings
 from sacl.training.objective import SACL, Forward, Step
+from sacl.training.processes import Processes
 
 
 class _Task(NamedTuple):
@@ -112,7 +114,7 @@ class SideBySide:
             return sums
 
         try:
-            masks = torch.Generator(task.batch.features.device).manual_seed(task.seeds[0])
+            masks = mask_generator(task.batch, task.seeds[0])
             alone = copy.copy(sacl)
             alone.generator = torch.Generator().manual_seed(task.seeds[1])
             step = alone.backward(forward, task.draw, accumulated)
@@ -129,8 +131,13 @@ class SideBySide:
             self.free.put(sacl)
 
 
-def micro_batches_at_once(model: ModelSettings, training: TrainingSettings) -> int:
-    """Of a run's threads: all of them where the network is ours; what an own one keeps or draws is not known."""
+def micro_batches_at_once(model: ModelSettings, training: TrainingSettings, processes: Processes | None = None) -> int:
+    """Of a run's threads: all of them where the network is ours; what an own one keeps or draws is not known.
+
+    One of several processes works on one at a time: what they exchange, they have to exchange in the same order.
+    """
+    if processes is not None:
+        return 1
     return training.threads if training.device == "cpu" and ":" not in model.kind else 1
 
 

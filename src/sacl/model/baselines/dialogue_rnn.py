@@ -101,6 +101,8 @@ class Reader(nn.Module):
             steps: see `time_steps`.
         """
         size = self.global_gru.hidden_size
+        if not steps:  # the share of a process that has none of the batch's conversations
+            return features.new_zeros(0, size) + 0.0 * sum(p.sum() for p in self.parameters())
         queries = self.attention(features)
         parties = features.new_zeros(int(speakers.max()) + 1, size)
         # (running conversations, time, hidden): all of one length, so attention needs no mask.
