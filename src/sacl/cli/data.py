@@ -82,7 +82,7 @@ def show_(
     _show_counts(name, counts)
 
 
-@app.command()
+@app.command(short_help="Download a public data set, and check its files.")
 def fetch(
     name: Annotated[str, typer.Argument(help="One that `sacl data list` names.")],
     to: Annotated[Path | None, typer.Option(help="Folder to fill; by default the one that is looked into.")] = None,
