@@ -20,8 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sacl.conversation import LabelSet
-from sacl.errors import RecipeError
-from sacl.model.batch import ConversationItem, collate
+from sacl.model.batch import ConversationItem
 from sacl.model.build import MODELS, build_model
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.fit import Fit

@@ -14,6 +14,7 @@ from sacl.cli.ray import Ray, tasks_on
 
 if TYPE_CHECKING:
     from sacl.experiment.recipe import Recipe
+    from sacl.training.processes import Processes
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE|FILE.yaml", help="A recipe's name, or a file.")]
 Features = Annotated[Path | None, typer.Option("--features", help="Folder of vectors (see `sacl encode --out`).")]
@@ -56,25 +57,54 @@ def train(
 
     Recipes that come with the package: emorynlp, iemocap, meld, each with a -released twin, two with one for MiniLM's
     features, -minilm; iemocap-4, mosei; sample.
+
+    Started by torchrun, several processes train each seed together: torchrun --nproc-per-node 2 -m sacl train RECIPE.
     """
-    from sacl.experiment.recipe import retuned
+    from sacl.experiment.together import restarted
+    from sacl.training.processes import joined
 
     monitor = ["training.monitor_test=true"] if monitor_test else []
     loaded = resolved(recipe, seeds, [*_alone(model), *(settings or []), *monitor], model, trust_code)
     run_tasks = tasks_on(ray)
     folder = out or Path("runs") / loaded.name
-    other = retuned(loaded, loaded.features.encoder) if features is None else None
-    if other is not None:
-        show.console(stderr=True).print(
-            f"sacl: {loaded.name} has settings tuned for other features than {loaded.features.encoder}'s; for these "
-            f"there is the recipe {other}"
+    with joined(loaded.training.device) as processes:
+        results = _train(
+            loaded,
+            folder,
+            processes,
+            data=data,
+            features=features,
+            cache=cache,
+            resume=resume or restarted(),
+            jobs=jobs,
+            run_tasks=run_tasks,
         )
-    results = _study(
-        loaded, folder, data=data, features=features, cache=cache, resume=resume, jobs=jobs, run_tasks=run_tasks
-    )
+    if results is None:
+        return
     _show_results(loaded, results, folder, json)
     if not json:
         _show_models(folder)
+
+
+def _train(recipe: Recipe, folder: Path, processes: Processes | None, **options: Any) -> list[dict[str, Any]] | None:
+    """The seeds' results; None in any process but the first of several, which tells of them."""
+    from sacl.experiment.recipe import retuned
+    from sacl.experiment.study import Sources
+    from sacl.experiment.together import follow, leading
+
+    sources = Sources(options["data"], options["features"], options["cache"])
+    if processes is not None and not processes.first:
+        follow(recipe, folder, sources, processes)
+        return None
+    other = retuned(recipe, recipe.features.encoder) if sources.features is None else None
+    if other is not None:
+        show.console(stderr=True).print(
+            f"sacl: {recipe.name} has settings tuned for other features than {recipe.features.encoder}'s; for these "
+            f"there is the recipe {other}"
+        )
+    if processes is not None:
+        options |= {"run_tasks": leading(processes), "processes": processes.size}
+    return _study(recipe, folder, **options)
 
 
 def resolved(

@@ -25,6 +25,7 @@ from sacl.textfile import written_aside
 from sacl.training.calibration import calibration_errors, fit_temperature
 from sacl.training.fit import Fit, class_weights
 from sacl.training.loop import Evaluation, evaluate, make_batches
+from sacl.training.processes import Processes
 from sacl.training.side_by_side import micro_batches_at_once
 from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, make_items
 
@@ -39,6 +40,7 @@ def run_seed(
     data: RunData,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     score_test: bool = True,
+    processes: Processes | None = None,
 ) -> dict[str, Any]:
     """Trains one seed in a folder of its own; a folder that was left in the middle is continued.
 
@@ -49,22 +51,31 @@ def run_seed(
         data: the corpus and its vectors.
         on_epoch: given each epoch's figures.
         score_test: False leaves the test split alone.
+        processes: those that train it together, if this is not the only one; the first alone writes, and scores.
 
     Returns:
-        What `result.json` holds.
+        What `result.json` holds; nothing for any process but the first.
 
     Raises:
         SaclError: data, features, numbers or a disk at fault.
     """
-    if is_complete(folder):
-        return read_result(folder)
+    first = processes is None or processes.first
+    complete = first and is_complete(folder)
+    if processes is not None:
+        complete = processes.told(complete)
+    if complete:
+        return read_result(folder) if first else {}
+    if not first:
+        with reproducible(torch_threads(recipe, processes)):
+            _train(recipe, seed, folder, data, None, processes)
+        return {}
     with _told_to_resume():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(folder)
         except OSError as error:
             raise RunError(f"it cannot be made ({reason(error)})", where=str(folder), remedy=remedy(error)) from error
-        return _run_seed(recipe, seed, folder, data, on_epoch, score_test)
+        return _run_seed(recipe, seed, folder, data, on_epoch, score_test, processes)
 
 
 def _run_seed(
@@ -74,10 +85,11 @@ def _run_seed(
     data: RunData,
     on_epoch: Callable[[dict[str, Any]], None] | None,
     score_test: bool,
+    processes: Processes | None,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    with reproducible(torch_threads(recipe)):
-        trained, history = _train(recipe, seed, folder, data, on_epoch)
+    with reproducible(torch_threads(recipe, processes)):
+        trained, history = _train(recipe, seed, folder, data, on_epoch, processes)
         valid = score_split(trained, recipe, data, "valid")
         trained = replace(trained, temperature=fit_temperature(valid.log_probabilities, valid.labels))
         trained.save(folder / MODEL_FILE)
@@ -128,9 +140,9 @@ def _told_to_resume() -> Iterator[None]:
         raise RunError(error.found, where=error.where, remedy=then) from error.__cause__
 
 
-def torch_threads(recipe: Recipe) -> int:
+def torch_threads(recipe: Recipe, processes: Processes | None = None) -> int:
     """Threads for PyTorch's own operations, within each of the micro-batches that a run works on at once."""
-    return recipe.training.threads // micro_batches_at_once(recipe.model, recipe.training)
+    return recipe.training.threads // micro_batches_at_once(recipe.model, recipe.training, processes)
 
 
 @contextmanager
@@ -149,7 +161,12 @@ def reproducible(threads: int) -> Iterator[None]:
 
 
 def _train(
-    recipe: Recipe, seed: int, folder: Path, data: RunData, on_epoch: Callable[[dict[str, Any]], None] | None
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    data: RunData,
+    on_epoch: Callable[[dict[str, Any]], None] | None,
+    processes: Processes | None,
 ) -> tuple[TrainedModel, list[dict[str, Any]]]:
     conversations, vectors = data.split("train")
     standardisation = Standardisation.of(vectors) if recipe.features.standardise else None
@@ -174,11 +191,15 @@ def _train(
         seed,
         checkpoint=folder / CHECKPOINT_FILE,
         monitor=monitor,
+        processes=processes,
     )
-    _put(folder / METRICS_FILE, "", "w")
+    writes = processes is None or processes.first
+    if writes:
+        _put(folder / METRICS_FILE, "", "w")
 
     def note(figures: dict[str, Any]) -> None:
-        _put(folder / METRICS_FILE, json.dumps(figures) + "\n", "a")
+        if writes:
+            _put(folder / METRICS_FILE, json.dumps(figures) + "\n", "a")
         if on_epoch is not None:
             on_epoch(figures)
 

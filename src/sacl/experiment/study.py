@@ -32,6 +32,7 @@ from sacl.experiment.pruned import read_pruned
 from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe
 from sacl.experiment.run import METRICS_FILE, is_complete, read_result, remove_unfinished, run_seed, write_aside
 from sacl.model.build import model_class
+from sacl.training.processes import Processes
 
 RECIPE_FILE, RECORD_FILE = "recipe.yaml", "run.json"
 _INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
@@ -66,14 +67,16 @@ class Task:
         """How progress names it."""
         return f"{self.recipe.name}, seed {self.seed}"
 
-    def run(self, on_epoch: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+    def run(
+        self, on_epoch: Callable[[dict[str, Any]], None] | None = None, processes: Processes | None = None
+    ) -> dict[str, Any]:
         """Trains it; see `run_seed`."""
         data = self.sources.load(self.recipe, self.seed)
-        return run_seed(self.recipe, self.seed, self.folder, data, on_epoch, self.score_test)
+        return run_seed(self.recipe, self.seed, self.folder, data, on_epoch, self.score_test, processes)
 
 
 RunTasks = Callable[[Sequence[Task], int | None, SeedProgress | None], None]
-"""How tasks are run, so many at a time, with progress: `run_here`, or `sacl.scale.studies.run_on_ray`."""
+"""How tasks are run, so many at a time, with progress: `run_here`, `sacl.experiment.together`, or on Ray."""
 
 
 def seed_folder(run: Path, seed: int) -> Path:
@@ -93,6 +96,7 @@ def study(
     on_epoch: SeedProgress | None = None,
     on_encode: Callable[[str, int, int], None] | None = None,
     run_tasks: RunTasks | None = None,
+    processes: int = 1,
 ) -> list[dict[str, Any]]:
     """Trains every seed of a recipe; `jobs` of them at a time, by default as many as there are cores for.
 
@@ -105,6 +109,7 @@ def study(
         on_epoch: given a seed's name and each of its epochs' figures.
         on_encode: told of the encoding.
         run_tasks: by default processes of this machine.
+        processes: how many `run_tasks` has train each seed together, for the record.
 
     Returns:
         The seeds' results, in the recipe's order.
@@ -135,6 +140,7 @@ def study(
         on_epoch=on_epoch,
         on_encode=on_encode,
         run_tasks=run_tasks,
+        processes=processes,
     )[0]
 
 
@@ -148,6 +154,7 @@ def studies(
     on_epoch: SeedProgress | None = None,
     on_encode: Callable[[str, int, int], None] | None = None,
     run_tasks: RunTasks | None = None,
+    processes: int = 1,
 ) -> list[list[dict[str, Any]]]:
     """Several recipes, each with its run directory: all their seeds side by side. See `study`.
 
@@ -169,7 +176,7 @@ def studies(
             key = recipe.model_dump_json(include={"data", "features"})
             if key not in loaded:
                 loaded[key] = sources.load(recipe, recipe.seeds[0], on_encode)
-            _record(folder, recipe, loaded[key], sources)
+            _record(folder, recipe, loaded[key], sources, processes)
             tasks += [Task(recipe, seed, seed_folder(folder, seed), sources, score_test) for seed in recipe.seeds]
         todo = [task for task in tasks if not is_complete(task.folder)]
         (run_tasks or run_here)(todo, jobs, on_epoch)
@@ -325,7 +332,7 @@ def _take_back(folder: Path) -> None:
             made.rmdir()
 
 
-def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> None:
+def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources, processes: int) -> None:
     """Writes recipe and record, or, where they are there, sees to it that they are the same."""
     if (folder / RECIPE_FILE).exists():
         earlier = load_recipe(str(folder / RECIPE_FILE), trust_code=True)
@@ -350,6 +357,7 @@ def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources) -> No
         "versions": {name: version(name) for name in ("sacl", "torch", "numpy", "transformers")},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "processes": processes,
         "commit": _commit(),
     }
     write_aside(folder / RECORD_FILE, json.dumps(record, indent=1))

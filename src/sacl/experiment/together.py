@@ -1,0 +1,49 @@
+"""The seeds of a recipe one after another, each trained by all the processes that `torchrun` started.
+
+The first process has the run directory, as if it were alone; the others train the seeds that it names, and write
+nothing. Whatever starts them starts them all again if one is lost: they go on from the first one's checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from sacl.errors import RunError
+from sacl.experiment.recipe import Recipe
+from sacl.experiment.study import RunTasks, SeedProgress, Sources, Task, seed_folder
+from sacl.training.processes import Processes
+
+
+def leading(processes: Processes) -> RunTasks:
+    """How the first process runs the tasks of one recipe, for `study`."""
+
+    def run(tasks: Sequence[Task], jobs: int | None = None, on_epoch: SeedProgress | None = None) -> None:
+        if jobs is not None and jobs > 1:
+            raise RunError(
+                f"{jobs} seeds at a time, of which all {processes.size} processes train each",
+                where="--jobs",
+                remedy="Leave it out under torchrun, or train without torchrun",
+            )
+        processes.told([task.seed for task in tasks])
+        for task in tasks:
+            task.run(None if on_epoch is None else partial(on_epoch, task.name), processes)
+
+    return run
+
+
+def follow(recipe: Recipe, run: Path, sources: Sources, processes: Processes) -> None:
+    """What the other processes do meanwhile.
+
+    Raises:
+        SaclError: what a seed meets. RunError: the first process has ended.
+    """
+    for seed in processes.told(None):
+        Task(recipe, seed, seed_folder(run, seed), sources).run(processes=processes)
+
+
+def restarted() -> bool:
+    """Whether `torchrun` has started these processes again after one was lost."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
