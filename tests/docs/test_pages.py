@@ -35,10 +35,21 @@ import typer
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-PAGES = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "docs").rglob("*.md"))}
+PAGES = {str(path.relative_to(ROOT)): path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]}
 TYPED = re.compile(r"^<!-- typed: (.+) -->$", re.MULTILINE)
 NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*$")
-SHOWN_ONLY = {"text", "yaml", "json", "{toctree}", "{eval-rst}", "{include}", "{literalinclude}", "{note}", "{warning}"}
+SHOWN_ONLY = {
+    "text",
+    "yaml",
+    "json",
+    "bibtex",
+    "{toctree}",
+    "{eval-rst}",
+    "{include}",
+    "{literalinclude}",
+    "{note}",
+    "{warning}",
+}
 DECIMAL = re.compile(r"(?<![\w.])([+-]?\d+\.\d+)(?![\w.])")
 TOLERANCE = {"probability": 0.02, "percent": 4.0}
 """How far a decimal of at most 1, and a larger one, may be off."""

@@ -127,6 +127,31 @@ def test_our_figures_of_the_page_stand_where_they_were_measured() -> None:
         assert figures == [*wanted, tables[0][1]], name
 
 
+def test_what_is_said_of_speed_is_what_was_measured() -> None:
+    measured = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+
+    def figure(row: str) -> float:
+        found = re.search(rf"^\| {row}[^|]*\| ([\d.]+)", measured, re.MULTILINE)
+        assert found, row
+        return float(found[1])
+
+    together, one_by_one = (
+        figure(f"a conversation of 6 turns, 8 clients, {how}") for how in ("read together", "one after another")
+    )
+    said = {
+        "README.md": [
+            f"| {figure('the same, two threads, seconds'):.1f} s; the authors",
+            f"| {figure('file to emotions, 1500 distinct utterances'):.0f} utterances a second",
+            f"| {together:.0f} requests a second",
+            f"| some {round(figure('peak memory of `sacl predict`'), -2):.0f} MiB",
+        ],
+        "docs/serving.md": [f"get {together:.0f} conversations a second", f"\n  {one_by_one:.0f} ("],
+    }
+    for page, sentences in said.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert [sentence for sentence in sentences if sentence not in text] == [], page
+
+
 def test_every_recipe_with_published_figures_is_told_how_to_run() -> None:
     page = (DOCS / "reproduce.md").read_text(encoding="utf-8")
     for name in recipe_names():
