@@ -19,9 +19,9 @@ from contextlib import suppress
 from time import monotonic
 
 CHAT = json.dumps({"utterances": [{"speaker": "Ann", "text": "we had cake"}, {"speaker": "Bo", "text": "late"}]})
-LARGE = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake " * 100} for i in range(3_800)]})
+LARGE = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake " * 100} for i in range(3_500)]})
 MANY = json.dumps({"utterances": [{"speaker": "Ann", "text": f"cake {i}"} for i in range(5_000)]})
-VECTORS = json.dumps({"utterances": [{"speaker": "Ann", "vector": [0.25] * 384} for _ in range(2_000)]})
+VECTORS = json.dumps({"utterances": [{"speaker": "Ann", "vector": [0.25] * 384} for _ in range(1_500)]})
 
 
 class Attack:

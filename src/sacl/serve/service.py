@@ -28,8 +28,6 @@ Finish = Callable[[Sequence[Job]], Sequence[Any]]
 
 _LONG = 500
 """Turns that are read in a thread of their own, a second or so for the longest, while others' few go on."""
-_STEP_SECONDS = 300
-"""A thread that is at one step for longer does not come back: a step is a portion of texts, or one conversation."""
 _LARGEST = 1e6
 """Of a vector's numbers: what is sent may be anything, and a sum of them is to stay finite."""
 
@@ -63,23 +61,28 @@ class Service:
 
     @property
     def is_well(self) -> bool:
-        """Whether its threads go on; if not, nothing helps but to start the server anew."""
-        return not any(worker.is_stuck(_STEP_SECONDS) for worker in (self._worker, self._long) if worker is not None)
+        """Whether its threads go on; if it stays so, nothing helps but to start the server anew."""
+        return all(worker.is_well for worker in (self._worker, self._long) if worker is not None)
 
     def warm_up(self) -> None:
-        """Reads the encoders' files, so that the first request need not wait for them.
+        """Reads the encoders' files, so that the first request need not wait for them, and one turn.
 
         Raises:
             FeatureError: they cannot be read.
         """
         for encoder in {e for e in (self._encoder, self._live_encoder) if e is not None}:
             encoder.encode([""])
+        self._read_one_turn()
+
+    def _read_one_turn(self) -> None:
+        vector = np.zeros(self.recognizer.trained.input_size, np.float32)
+        self.recognizer.predict(Conversation("none", [Utterance("", vector=vector)]))
 
     async def start(self) -> None:
         """Warms up and takes requests from then on."""
-        worker = Worker(self.limits.together, self.metrics)
+        worker = Worker(self.limits.together, self.metrics, self.warm_up)
         await worker.call(self.warm_up)
-        self._worker, self._long = worker, Worker(1, self.metrics)
+        self._worker, self._long = worker, Worker(1, self.metrics, self._read_one_turn)
 
     async def stop(self) -> None:
         """Takes no more requests, waits until those that were accepted are answered, and ends the thread."""
