@@ -45,6 +45,7 @@ SHOWN_ONLY = {
     "bibtex",
     "{toctree}",
     "{eval-rst}",
+    "{image}",
     "{include}",
     "{literalinclude}",
     "{note}",
