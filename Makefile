@@ -12,6 +12,8 @@ VENV ?= .venv
 TORCH_INDEX ?=
 # Processes that run tests; 0 runs them in pytest's own.
 JOBS ?= 2
+# Of each fuzzer; a minute is `make fuzz SECONDS=60`.
+SECONDS ?= 2
 # More for pytest: make test PYTEST_ARGS="-k contrastive"
 PYTEST_ARGS ?=
 
@@ -19,7 +21,7 @@ EXTRAS := dev,docs,fuzz,report,scale,serve
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 export PYTHON TORCH_INDEX
 
-.PHONY: help demo test soak check format bench clean
+.PHONY: help demo test soak fuzz audit sbom check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +34,18 @@ test: $(VENV)/.dev ## run the tests and the examples in docstrings
 
 soak: $(VENV)/.dev ## what takes long: fifty kills of a study, and the like
 	@$(VENV)/bin/python -m pytest -m soak --timeout 0 -s $(PYTEST_ARGS)
+	@$(VENV)/bin/python fuzz --inputs 100000 --jobs $(JOBS)
+
+fuzz: $(VENV)/.dev ## try to break every reader of files, and the server's routes, for SECONDS each
+	@$(VENV)/bin/python fuzz --seconds $(SECONDS) --jobs $(JOBS)
+
+audit: $(VENV)/.dev ## ask for known vulnerabilities of what is installed
+	@scripts/audit $(VENV)/bin/python
+
+sbom: $(VENV)/.dev ## write what is installed into build/sbom.json (CycloneDX)
+	@mkdir -p build
+	@$(VENV)/bin/cyclonedx-py environment $(VENV)/bin/python --pyproject pyproject.toml --output-reproducible -o build/sbom.json
+	@echo "build/sbom.json"
 
 check: $(VENV)/.dev ## style, types, import order, and the wheel in a clean environment
 	$(VENV)/bin/ruff format --check .
