@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import resource
 import socket
@@ -30,10 +31,11 @@ class Attack:
     Args:
         port: of the server.
         until: the moment at which it ends.
+        network: of the addresses that it comes from, so that no kind pays for another's requests.
     """
 
-    def __init__(self, port: int, until: float) -> None:
-        self.port, self.until = port, until
+    def __init__(self, port: int, until: float, network: int) -> None:
+        self.port, self.until, self.network = port, until, network
         self.seen: Counter[str] = Counter()
 
     @property
@@ -51,7 +53,7 @@ class Attack:
             one.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
         one.setblocking(False)
         try:
-            one.bind((f"127.0.1.{number % 8 + 1}", 0))
+            one.bind((f"127.0.{self.network}.{number % 8 + 1}", 0))
             await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", self.port))
             self.seen["connected"] += 1
             return await asyncio.open_connection(sock=one, limit=2**16)
@@ -86,7 +88,7 @@ class Attack:
 def request(path: str, body: str | None = None, length: int | None = None) -> bytes:
     head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: localhost\r\n"
     if body is not None:
-        head += f"Content-Length: {len(body) if length is None else length}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body) if length is None else length}\r\n"
     return f"{head}\r\n{body or ''}".encode()
 
 
@@ -242,6 +244,64 @@ async def sessions(attack: Attack, number: int) -> None:
         writer.close()
 
 
+WRONG = [
+    b"", b"[]", b"7", b"null", b'"text"', b"{", b"\xff\xfe", b"[" * 50_000, b'{"a":' * 5_000, b'{"utterances": NaN}',
+    b'{"utterances": {"speaker": "Ann"}}', b'{"utterances": [[]]}', b'{"utterances": [{"speaker": 1, "text": []}]}',
+    b'{"utterances": [{"speaker": "Ann", "vector": ["x"]}]}',
+    b'{"utterances": [{"speaker": "Ann", "text": "\\ud800"}]}',
+    b'{"conversations": [null], "threshold": 1e400}', b'{"conversation": [], "utterance": -1e99}', b"a=1&b=2",
+    b'--x\r\nContent-Disposition: form-data; name="a"; filename="../../a"\r\n\r\nb\r\n--x--\r\n', b"\x1f\x8b\x08\0\0",
+    b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', b"\x80\x04K\x01.",
+    b'{"data": [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, 0.5], "fn_index": 6,'
+    b'"session_hash": "a"}', b'{"data": [], "fn_index": 99, "session_hash": "a"}',
+]  # fmt: skip
+TYPES = [
+    "application/json",
+    "text/plain",
+    "multipart/form-data; boundary=x",
+    "application/x-www-form-urlencoded",
+    "\xff",
+]
+PLACES = [
+    "/v1/predict", "/v1/influence", "/v1/sessions", "/v1/sessions/a/turns", "/v1/nothing", "/health", "/metrics", "/",
+    "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/upload",
+    "/static/../../etc/passwd",
+]  # fmt: skip
+
+
+async def wrong(attack: Attack, number: int) -> None:
+    """Bodies, types, methods, hosts and origins that are none of the server's."""
+    reader, writer = await attack.open(number)
+    draw = random.Random(f"{number} {attack.seen['connected']}")
+    try:
+        while attack.is_on:
+            body, type = draw.choice(WRONG), draw.choice(TYPES)
+            method = draw.choice(["POST"] * 6 + ["PUT", "DELETE", "PATCH", "OPTIONS", "ANN"])
+            head = (
+                f"{method} {draw.choice(PLACES)} HTTP/1.1\r\nHost: {draw.choice(['localhost'] * 9 + ['a.example'])}\r\n"
+            )
+            head += f"Content-Type: {type}\r\nContent-Length: {len(body)}\r\n"
+            head += draw.choice([""] * 9 + ["Origin: http://a.example\r\n", "Content-Encoding: gzip\r\n"])
+            writer.write(f"{head}\r\n".encode("latin-1") + body)
+            await attack.read(reader)
+    finally:
+        writer.close()
+
+
+async def page(attack: Attack, number: int) -> None:
+    """Visitors of the page without end, who never fetch what they asked for."""
+    reader, writer = await attack.open(number)
+    try:
+        while attack.is_on:
+            session = f"{number}-{attack.seen['200']}"
+            asked = {"data": ["Ann: we had cake\nBo: late", 0.5], "fn_index": 6, "session_hash": session}
+            for _ in range(9):
+                writer.write(request("/gradio_api/queue/join", json.dumps(asked)))
+                await attack.read(reader)
+    finally:
+        writer.close()
+
+
 KINDS: dict[str, tuple[Callable[[Attack, int], Awaitable[None]], int]] = {
     "silent": (silent, 5_000),
     "half": (half, 5_000),
@@ -255,13 +315,15 @@ KINDS: dict[str, tuple[Callable[[Attack, int], Awaitable[None]], int]] = {
     "oversize": (oversize, 20),
     "broken": (broken, 20),
     "sessions": (sessions, 20),
+    "wrong": (wrong, 20),
+    "page": (page, 20),
 }
 """What there is, and by how many at once."""
 
 
 async def main(kind: str, port: int, seconds: float, connections: int) -> Counter[str]:
     one, most = KINDS[kind]
-    attack = Attack(port, monotonic() + seconds)
+    attack = Attack(port, monotonic() + seconds, 1 + list(KINDS).index(kind))
     async with asyncio.TaskGroup() as group:
         for number in range(connections or most):
             group.create_task(attack.keep(number, lambda n: one(attack, n)))
@@ -269,6 +331,7 @@ async def main(kind: str, port: int, seconds: float, connections: int) -> Counte
 
 
 if __name__ == "__main__":
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     kind, port, seconds, *connections = sys.argv[1:]

@@ -7,51 +7,21 @@ there, and the routes by which Gradio would store something are closed.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
 from importlib.resources import files
-from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
+from sacl.serve.page.gate import VISITORS, Gate, quiet
 from sacl.serve.page.live import live_chat
 from sacl.serve.page.panel import script
 from sacl.serve.page.reading import paste_or_open
 from sacl.serve.page.words import HEAD, foot
 from sacl.serve.service import Service
-
-Message = MutableMapping[str, Any]
-
-VISITORS = 100
-"""Whose results are held at the same time; those of the one who was away longest are forgotten first."""
-
-OPEN = (
-    "/config",
-    "/static/",
-    "/assets/",
-    "/theme.css",
-    "/favicon.ico",
-    "/manifest.json",
-    "/gradio_api/info",
-    "/gradio_api/startup-events",
-    "/gradio_api/heartbeat/",
-    "/gradio_api/queue/join",
-    "/gradio_api/queue/data",
-    "/gradio_api/cancel",
-    "/gradio_api/reset",
-)
-"""Beginnings of the paths that the page uses. Others upload files, proxy requests, or keep what was typed in links."""
-
-POLICY = (
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
-"""The browser is to load nothing from elsewhere. Gradio makes functions of strings, so that these must be let."""
 
 
 def mount(app: FastAPI, service: Service) -> FastAPI:
@@ -89,7 +59,8 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
     )
     mounted = app.router.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = _gate(mounted.app)
+    mounted.app = Gate(mounted.app, blocks, service)
+    quiet()
     return app
 
 
@@ -112,22 +83,3 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_hover_dark="*primary_600",
     )
-
-
-def _gate(page: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """Lets through what the page uses, and tells the browser to load nothing from elsewhere."""
-
-    async def gated(scope: Message, receive: Any, send: Callable[[Message], Awaitable[None]]) -> None:
-        path = scope.get("path", "")
-        if scope["type"] != "http" or not (path == "/" or path.startswith(OPEN)):
-            raise HTTPException(404)
-
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), (b"content-security-policy", POLICY.encode())]
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await page(scope, receive, sent)
-
-    return gated
