@@ -14,13 +14,17 @@ import typer
 
 from sacl.cli import show
 from sacl.cli.data import TrustCode
+from sacl.cli.ray import Ray, predict_files
 
 if TYPE_CHECKING:
     from sacl.conversation import Conversation
     from sacl.recognizer.writing import Recognised
 
 FORMATS = ("table", "jsonl", "csv", "json")
-ONE_FILE = "One file of conversations is read at a time: sacl predict FILE, or sacl predict MODEL FILE"
+ONE_FILE = (
+    "One file of conversations is read at a time: sacl predict FILE, or sacl predict MODEL FILE; "
+    "with --ray a pattern in quotes may name many"
+)
 
 
 def predict(
@@ -32,13 +36,18 @@ def predict(
         ),
     ],
     format: Annotated[
-        str | None, typer.Option(help="table, jsonl or csv; by default by --out, table for a terminal, else jsonl.")
+        str | None,
+        typer.Option(
+            help="table, jsonl or csv, with --ray jsonl, csv or parquet; by default by --out, table for a terminal, "
+            "else jsonl."
+        ),
     ] = None,
     input_format: Annotated[
         str | None,
         typer.Option("--from", help="jsonl, csv, txt, whatsapp, slack, vtt or srt; by default told from the file."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write, complete or not at all.")] = None,
+    out: Annotated[str | None, typer.Option(help="File to write, complete or not at all; with --ray a folder.")] = None,
+    ray: Ray = None,
     threshold: Annotated[
         float | None, typer.Option(help='Where no emotion is as probable as this (0 to 1), say "uncertain".')
     ] = None,
@@ -60,17 +69,39 @@ def predict(
 
     FILE is JSONL, CSV, lines `Speaker: text`, WhatsApp's or Slack's export (of Slack also the folder), or WebVTT or
     SRT captions that say who speaks. JSONL and CSV may be larger than memory; a CSV's conversations stand together.
+
+    With --ray, FILE may be a pattern in quotes, of JSONL, CSV or Parquet, here or in an object store (s3://...). Each
+    some hundred conversations are a file in OUT/parts, with the file and line that each came from. What cannot be read
+    is told in OUT/malformed.jsonl, and the exit code is then 2. The same command goes on with what was cut off.
     """
     from sacl.errors import DataError
     from sacl.formats import Columns, read_conversations
 
+    columns = Columns(conversation=conversation_column, speaker=speaker_column, text=text_column, emotion=None)
+    if ray is not None:
+        if gap is not None or dates is not None or json:
+            where = "--json" if json else "--gap" if dates is None else "--dates"
+            raise DataError("it is not for files on Ray", where=where, remedy="Leave it out")
+        *first, pattern = _at_most_two(arguments)
+        predict_files(
+            ray,
+            first[0] if first else None,
+            pattern,
+            out,
+            format=format,
+            input_format=input_format,
+            columns=columns,
+            threshold=threshold,
+            trust_code=trust_code,
+        )
+        return
     model, file = _named(arguments)
-    written = "json" if json else format or _by_suffix(out)
+    target = None if out is None else Path(out)
+    written = "json" if json else format or _by_suffix(target)
     if written not in (None, *FORMATS):
         raise DataError(f"unknown format {written!r}", where="--format", remedy="Use table, jsonl or csv")
     if dates not in (None, "dmy", "mdy", "ymd"):
         raise DataError(f"unknown order {dates!r}", where="--dates", remedy="Use dmy, mdy or ymd")
-    columns = Columns(conversation=conversation_column, speaker=speaker_column, text=text_column, emotion=None)
     source: Any = sys.stdin if file == "-" else Path(file)
     with show.progress() as bars:
         conversations = read_conversations(
@@ -81,13 +112,13 @@ def predict(
             dates=dates,  # type: ignore[arg-type]
             progress=bars,
         )
-        if out is not None and file != "-" and out.exists() and out.samefile(source):
+        if target is not None and file != "-" and target.exists() and target.samefile(source):
             raise DataError("it is the file that is read", where=f"--out {out}", remedy="Name another one")
         # Not before: PyTorch takes seconds to load.
         from sacl.recognizer import EmotionRecognizer
 
         recognizer = EmotionRecognizer.from_pretrained(model, trust_code=trust_code)
-        with _sink(out) as sink:
+        with _sink(target) as sink:
             written = written or ("table" if sink.isatty() else "jsonl")
             held: deque[Conversation] = deque()
             twice = Twice(refused=written == "csv")
@@ -100,15 +131,21 @@ def predict(
     twice.tell()
 
 
+def _at_most_two(arguments: Sequence[str]) -> Sequence[str]:
+    from sacl.errors import ModelError
+
+    if len(arguments) > 2:
+        raise ModelError("more than a model and a file are given", remedy=ONE_FILE)
+    return arguments
+
+
 def _named(arguments: Sequence[str]) -> tuple[str | None, str]:
     """Model and file."""
     from sacl.errors import ModelError
     from sacl.exports.slack import is_export
     from sacl.textfile import kind_of
 
-    if len(arguments) > 2:
-        raise ModelError("more than a model and a file are given", remedy=ONE_FILE)
-    file = arguments[-1]
+    file = _at_most_two(arguments)[-1]
     if len(arguments) == 2 and _is_text(Path(arguments[0])):
         raise ModelError("it is no model, or a damaged one", where=arguments[0], remedy=ONE_FILE)
     if len(arguments) == 1 and file != "-" and kind_of(Path(file)) == "folder" and not is_export(Path(file)):

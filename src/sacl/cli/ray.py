@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from sacl.cli import show
+
 if TYPE_CHECKING:
     from sacl.experiment.study import RunTasks
+    from sacl.rows import Columns
 
 Ray = Annotated[
     str | None,
@@ -19,6 +23,12 @@ Ray = Annotated[
         help="Work on Ray (pip install 'sacl[scale]'): the cluster whose head is at host:port; without an address the "
         "one of this machine, which is started if need be.",
     ),
+]
+
+
+Workers = Annotated[
+    int | None,
+    typer.Option(min=2, help="With --ray: so many workers of Ray Train train each seed together, seed after seed."),
 ]
 
 
@@ -46,15 +56,17 @@ def with_address(words: list[str]) -> list[str]:
     ] + words[end:]
 
 
-def tasks_on(ray: str | None, asha: bool = False) -> RunTasks | None:
+def tasks_on(ray: str | None, asha: bool = False, workers: int | None = None) -> RunTasks | None:
     """What trains the tasks of a study: Ray, or by default this machine.
 
     Raises:
-        RunError: Ray is not installed, or this is no address. RecipeError: pruning without Ray.
+        RunError: Ray is not installed, or this is no address. RecipeError: pruning or workers without Ray.
     """
     if ray is None:
         from sacl.errors import RecipeError
 
+        if workers is not None:
+            raise RecipeError("they are Ray's", where="--workers", remedy="Add --ray, or use torchrun")
         if asha:
             raise RecipeError("it is Ray's to prune", where="--asha", remedy="Add --ray, or leave it out")
         return None
@@ -62,4 +74,61 @@ def tasks_on(ray: str | None, asha: bool = False) -> RunTasks | None:
     from sacl.scale.studies import run_on_ray
 
     require_ray(ray)
+    if workers is not None:
+        from sacl.scale.training import train_together_on_ray
+
+        return partial(train_together_on_ray, address=ray, workers=workers)
     return partial(run_on_ray, address=ray, asha=asha)
+
+
+def predict_files(
+    ray: str,
+    model: str | None,
+    pattern: str,
+    out: str | None,
+    *,
+    format: str | None,
+    input_format: str | None,
+    columns: Columns,
+    threshold: float | None,
+    trust_code: bool,
+) -> None:
+    """`sacl predict --ray`: files of conversations, as many as a pattern names, into a folder of results.
+
+    Raises:
+        DataError: after all that can be read, if there was something that could not be.
+    """
+    from sacl.errors import DataError
+    from sacl.scale.cluster import require_ray
+
+    require_ray(ray)
+    if out is None:
+        raise DataError("results of many files need a folder", where="--ray", remedy="Name a new one with --out")
+    if format not in (None, "jsonl", "csv", "parquet"):
+        raise DataError(f"unknown format {format!r}", where="--format", remedy="On Ray: jsonl, csv or parquet")
+    from sacl.recognizer import EmotionRecognizer
+    from sacl.scale.prediction import MALFORMED_FILE, predict_on_ray
+
+    with show.progress() as bars:
+        done = predict_on_ray(
+            EmotionRecognizer.from_pretrained(model, trust_code=trust_code),
+            pattern,
+            out,
+            format=format or "jsonl",  # type: ignore[arg-type]
+            input_format=input_format,
+            columns=columns,
+            threshold=threshold,
+            trust_code=trust_code,
+            address=ray,
+            progress=bars,
+        )
+    told = f"{done.conversations} conversations of {done.utterances} utterances, from {done.files} files"
+    before = f"; {done.already} parts were there already" if done.already else ""
+    print(f"{out}/parts: {told}{before}")
+    if done.malformed:
+        sys.stdout.flush()
+        raise DataError(
+            f"{done.malformed} records could not be read, all others are done",
+            where=f"{out}/{MALFORMED_FILE}",
+            remedy="It says which they are, and why",
+        )

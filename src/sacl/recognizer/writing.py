@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from sacl.conversation import Conversation
@@ -34,10 +34,20 @@ def conversation_object(conversation: Conversation, turns: Sequence[Recognition]
 def write_csv(recognised: Iterable[Recognised], labels: Sequence[str], stream: TextIO) -> None:
     """A row an utterance; the header comes with the first, so that an input at fault leaves none behind."""
     out = csv.writer(stream, lineterminator="\n")
-    for i, (conversation, turns) in enumerate(recognised):
+    for i, one in enumerate(recognised):
         if not i:
-            out.writerow(["conversation", "utterance", "speaker", "text", "time", "emotion", "probability", *labels])
-        for u, t in zip(conversation.utterances, turns, strict=True):
-            time = "" if u.time is None else repr(u.time)
-            numbers = [f"{p:.6f}" for p in (t.probability, *t.probabilities.values())]
-            out.writerow([conversation.id, t.id, t.speaker, t.text or "", time, t.emotion, *numbers])
+            out.writerow(csv_header(labels))
+        out.writerows(csv_rows(*one))
+
+
+def csv_header(labels: Sequence[str]) -> list[str]:
+    """The columns of `csv_rows`."""
+    return ["conversation", "utterance", "speaker", "text", "time", "emotion", "probability", *labels]
+
+
+def csv_rows(conversation: Conversation, turns: Sequence[Recognition]) -> Iterator[list[str]]:
+    """A conversation's rows, the probabilities to six decimals."""
+    for u, t in zip(conversation.utterances, turns, strict=True):
+        time = "" if u.time is None else repr(u.time)
+        numbers = [f"{p:.6f}" for p in (t.probability, *t.probabilities.values())]
+        yield [conversation.id, t.id, t.speaker, t.text or "", time, t.emotion, *numbers]

@@ -72,14 +72,15 @@ def connected(address: str = LOCAL) -> Iterator[Any]:
         yield ray
         return
     answers = signal.getsignal(signal.SIGTERM)
-    try:
-        _connect(ray, address)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, answers)  # Ray would end the process with its own exit code
-        _quieten()
-        yield ray
-    finally:
-        ray.shutdown()
+    with _python_alone_on_stderr():
+        try:
+            _connect(ray, address)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, answers)  # Ray would end the process with its own exit code
+            _quieten()
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def cause(error: BaseException) -> BaseException:
@@ -90,8 +91,6 @@ def cause(error: BaseException) -> BaseException:
 
 
 def _connect(ray: Any, address: str) -> None:
-    from ray.exceptions import AuthenticationError, RaySystemError
-
     handed = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
     options: dict[str, Any] = {
         "log_to_driver": False,
@@ -113,7 +112,7 @@ def _connect(ray: Any, address: str) -> None:
                 )
         else:
             ray.init(address, **options)
-    except (ConnectionError, RuntimeError, ValueError, AuthenticationError, RaySystemError) as error:
+    except Exception as error:  # of Ray's start, many kinds
         told = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise RunError(
             f"Ray cannot be reached ({told[:300]})",
@@ -123,12 +122,31 @@ def _connect(ray: Any, address: str) -> None:
         ) from error
 
 
+@contextmanager
+def _python_alone_on_stderr() -> Iterator[None]:
+    """Within, what Ray's compiled code writes to stderr is dropped; its log files have that too."""
+    sys.stderr.flush()
+    before, kept = sys.stderr, os.dup(2)
+    with open(kept, "w", buffering=1, encoding=before.encoding, errors=before.errors) as stderr:  # noqa: PTH123
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+        # Another stream, one that a test looks at say, does not write there.
+        sys.stderr = stderr if before is sys.__stderr__ else before
+        try:
+            yield
+        finally:
+            stderr.flush()
+            sys.stderr = before
+            os.dup2(kept, 2)
+
+
 def _quieten() -> None:
     """No bars and no lines of Ray's own on stderr: what cannot be mended by another try is raised."""
-    for name in ("ray", "ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    for name in ("ray", "ray.data", "ray.tune", "ray.train"):  # now that their modules have set their own levels
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,288 @@
+"""Emotions of any number of conversations in files, by Ray Data: a part of some hundred at a time, a file each.
+
+OUT/job.json                       what the results belong to: settings, and each file's size and date
+OUT/model.safetensors              the model, which the workers read there
+OUT/parts/FILE-1a2b3c4d/00000.*    results of a part
+OUT/malformed/...                  and what could not be read of it
+OUT/malformed.jsonl                all of that, once the job is done
+
+A part's results are there whole or not at all, and last: they mean that the part is done. A job that is started again
+does what has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sacl.conversation import Conversation
+from sacl.errors import RunError, SaclError
+from sacl.experiment.lock import held
+from sacl.recognizer import EmotionRecognizer
+from sacl.recognizer.recognition import check_threshold
+from sacl.rows import Columns
+from sacl.scale import places
+from sacl.scale.cluster import LOCAL, cause, connected
+from sacl.scale.records import CHARACTERS, RECORDS, Kind, Part, Record, conversation, kind_of, parts
+from sacl.scale.results import Result, Written, malformed, written
+from sacl.training.trained import MODEL_FILE
+
+JOB_FILE, MALFORMED_FILE = "job.json", "malformed.jsonl"
+UNLABELLED = Columns(emotion=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker is told."""
+
+    out: str
+    format: Written
+    threshold: float | None
+    columns: Columns
+    labels: tuple[str, ...]
+    home: str
+    trust_code: bool
+
+    def part(self, source: str, number: int, kind: str = "parts", suffix: str | None = None) -> str:
+        """Where a part's results are, or with `malformed` what could not be read of it."""
+        return places.joined(self.out, kind, _name(source), f"{number:05d}.{suffix or self.format}")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a job did.
+
+    Args:
+        files: how many there are.
+        conversations, utterances: what was recognised this time.
+        already: parts that had results before.
+        malformed: records that could not be read, this time or before.
+    """
+
+    files: int
+    conversations: int
+    utterances: int
+    already: int
+    malformed: int
+
+
+def predict_on_ray(
+    recognizer: EmotionRecognizer,
+    pattern: str,
+    out: str,
+    *,
+    format: Written = "jsonl",
+    input_format: str | None = None,
+    columns: Columns = UNLABELLED,
+    threshold: float | None = None,
+    trust_code: bool = False,
+    address: str = LOCAL,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Summary:
+    """Recognises every conversation of some files and writes the results into a folder; see this module's beginning.
+
+    Args:
+        recognizer: its model is handed to the workers; they must find its encoder under the same name.
+        pattern: address of JSONL, CSV or Parquet files, see `places`; all workers must find them.
+        out: address of a folder, new or left by the same job.
+        format: of the results.
+        input_format: of the files; by default told from their names.
+        columns: of a CSV or of Parquet.
+        threshold: as for `EmotionRecognizer.predict`.
+        trust_code: whether workers may run the code that the model names, as for `from_pretrained`.
+        address: of Ray, see `connected`.
+        progress: called as progress("utterances", so many, 0).
+
+    Raises:
+        RunError: the folder holds another job, or Ray fails. DataError: no files, or a place that cannot be written.
+    """
+    check_threshold(threshold, recognizer.labels)
+    files = places.found(pattern)
+    kinds = {source: kind_of(source, input_format) for source in files}
+    job = Job(out, format, threshold, columns, tuple(recognizer.labels), str(Path.cwd()), trust_code)
+    with held(Path(out)) if places.is_local(out) else nullcontext():
+        _begin(job, recognizer, files)
+        with connected(address) as ray:
+            try:
+                counts = _counts(ray, job, kinds, progress)
+            except ray.exceptions.RayError as error:
+                raise _told(error, out) from error
+        return Summary(len(files), *counts, _gather(job))
+
+
+def _begin(job: Job, recognizer: EmotionRecognizer, files: Mapping[str, Any]) -> None:
+    """Writes what the results belong to, or, where it is there, sees to it that it is the same."""
+    path = places.joined(job.out, JOB_FILE)
+    with TemporaryDirectory() as aside:
+        recognizer.trained.save(Path(aside) / MODEL_FILE)
+        model = (Path(aside) / MODEL_FILE).read_bytes()
+    settings = {
+        "format_version": 1,
+        "model": hashlib.sha256(model).hexdigest(),
+        "format": job.format,
+        "threshold": job.threshold,
+        "columns": asdict(job.columns),
+        "records": [RECORDS, CHARACTERS],
+    }
+    earlier: dict[str, Any] = {}
+    content = places.read(path)
+    if content is not None:
+        try:
+            record = json.loads(content)
+            earlier = dict(record.pop("files"))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise RunError("it is damaged", where=path, remedy="Give another --out") from error
+        other = next((key for key in settings if record.get(key) != settings[key]), None)
+        changed = next((name for name in files if name in earlier and earlier[name] != files[name]), None)
+        if other or changed:
+            told = f"{changed} has changed since" if changed else f"{other}: {record.get(other)!r:.80} then"
+            raise RunError(
+                f"its results are of another job ({told})", where=job.out, remedy="Give another --out, or the same job"
+            )
+    elif places.names(job.out) - {".lock", ".holder"}:
+        raise RunError("the folder is not empty", where=job.out, remedy="Give another --out")
+    places.write(path, json.dumps(settings | {"files": earlier | dict(files)}, indent=1).encode())
+    places.write(places.joined(job.out, MODEL_FILE), model)
+
+
+def _counts(
+    ray: Any,
+    job: Job,
+    kinds: Mapping[str, Kind],
+    progress: Callable[[str, int, int], None] | None,
+) -> tuple[int, int, int]:
+    """Conversations and utterances that were recognised, and parts that were done before."""
+    workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    context = ray.data.DataContext.get_current()
+    context.target_max_block_size = CHARACTERS  # a block a part: else all of a file would wait for one worker
+    files = [{"source": source, "kind": kind} for source, kind in kinds.items()]
+    data = ray.data.from_items(files, override_num_blocks=min(len(files), 1000))
+    # Reading takes little of a processor, and must find a place beside the workers.
+    readers = ray.data.TaskPoolStrategy(min(workers, len(files)))
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
+    data = data.map_batches(_parts, fn_args=(job,), batch_size=1, num_cpus=0, compute=readers)
+    data = data.map_batches(_Worker, fn_constructor_args=(job,), batch_size=1, num_cpus=1, compute=pool)
+    total = dict.fromkeys(_COUNTS, 0)
+    for row in data.iter_rows():
+        for key in _COUNTS:
+            total[key] += int(row[key])
+        if progress is not None:
+            progress("utterances", total["utterances"], 0)
+    return total["conversations"], total["utterances"], total["already"]
+
+
+def _parts(batch: dict[str, Any], job: Job) -> Iterator[dict[str, list[Any]]]:
+    """The parts of a file that have no results; for the others, their numbers alone."""
+    import os
+
+    os.chdir(job.home)
+    for source, kind in zip(batch["source"], batch["kind"], strict=True):
+        done = places.names(places.joined(job.out, "parts", _name(source)))
+        for part in parts(source, kind, job.columns):
+            is_done = f"{part.number:05d}.{job.format}" in done
+            content = json.dumps(None if is_done else [part.header, part.records])
+            yield {"source": [source], "kind": [kind], "number": [part.number], "content": [content]}
+
+
+class _Worker:
+    """Holds the model, and gives a part to it."""
+
+    def __init__(self, job: Job) -> None:
+        import os
+
+        import torch
+
+        os.chdir(job.home)
+        torch.set_num_threads(1)
+        self._job = job
+        model = places.joined(job.out, MODEL_FILE)
+        content = places.read(model)
+        if content is None:
+            found = f"the machine {os.uname().nodename} does not see it"
+            raise RunError(found, where=model, remedy="Give an --out that all machines of the cluster share")
+        with TemporaryDirectory() as aside:
+            (Path(aside) / MODEL_FILE).write_bytes(content)
+            self._recognizer = EmotionRecognizer.from_pretrained(aside, trust_code=job.trust_code)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+        rows = zip(*(batch[key] for key in ("source", "kind", "number", "content")), strict=True)
+        counts = [self._counted(str(source), kind, int(number), content) for source, kind, number, content in rows]
+        return {key: [row[i] for row in counts] for i, key in enumerate(_COUNTS)}
+
+    def _counted(self, source: str, kind: Kind, number: int, content: str) -> tuple[int, int, int]:
+        given = json.loads(content)
+        if given is None:
+            return 0, 0, 1
+        part = Part(number, given[0], [Record(*record) for record in given[1]])
+        return *predicted(self._recognizer, self._job, part, source, kind), 0
+
+
+_COUNTS = ("conversations", "utterances", "already")
+
+
+def predicted(recognizer: EmotionRecognizer, job: Job, part: Part, source: str, kind: Kind) -> tuple[int, int]:
+    """Writes what of a part could not be read, and last its results; returns how many conversations and utterances."""
+    good, faults = list[tuple[Record, Conversation]](), list[tuple[Record, str]]()
+    for record in part.records:
+        try:
+            good.append((record, conversation(record, part.header, kind, source, job.columns)))
+        except SaclError as error:
+            faults.append((record, str(error)))
+    results = list(_recognised(recognizer, job, good, faults))
+    if faults:
+        faults.sort(key=lambda fault: fault[0].position)
+        places.write(job.part(source, part.number, "malformed", "jsonl"), malformed(source, faults))
+    places.write(job.part(source, part.number), written(results, source, job.labels, job.format))
+    return len(results), sum(len(r.recognised[1]) for r in results)
+
+
+def _recognised(
+    recognizer: EmotionRecognizer,
+    job: Job,
+    good: Sequence[tuple[Record, Conversation]],
+    faults: list[tuple[Record, str]],
+) -> Iterator[Result]:
+    """All together; where the model refuses one, a vector of another width say, each by itself."""
+    try:
+        turns = list(recognizer.predict_many([one for _, one in good], RECORDS, threshold=job.threshold))
+        for (record, one), recognitions in zip(good, turns, strict=True):
+            yield Result(record.line, (one, recognitions))
+    except SaclError as error:
+        if len(good) == 1:
+            faults.append((good[0][0], str(error)))
+            return
+        for pair in good:
+            yield from _recognised(recognizer, job, [pair], faults)
+
+
+def _gather(job: Job) -> int:
+    """One file of all that could not be read, none where all could; how many records that is."""
+    home = places.joined(job.out, "malformed")
+    folders = [places.joined(home, name) for name in sorted(places.names(home))]
+    pieces = [places.joined(folder, name) for folder in folders for name in sorted(places.names(folder))]
+    lines = b"".join(places.read(piece) or b"" for piece in pieces)
+    if lines:
+        places.write(places.joined(job.out, MALFORMED_FILE), lines)
+    return lines.count(b"\n")
+
+
+def _told(error: BaseException, out: str) -> SaclError:
+    """What a worker met, as the user is told."""
+    inner = cause(error)
+    if isinstance(inner, SaclError):
+        return inner
+    told = next(iter(str(inner).strip().splitlines()[-1:]), type(inner).__name__)
+    return RunError(
+        f"Ray gave up ({told[:300]})", where=out, remedy="Mend that, and give the same command: what is done is kept"
+    )
+
+
+def _name(source: str) -> str:
+    """A folder's name for a file: its own, and what tells it from its namesakes."""
+    return f"{source.rpartition('/')[2]}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
