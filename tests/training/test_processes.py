@@ -16,15 +16,20 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sacl.conversation import LabelSet
+from sacl.errors import NumericalError, RecipeError, RunError
 from sacl.model.batch import ConversationItem
 from sacl.model.build import MODELS, build_model
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.fit import Fit
-from sacl.training.processes import Processes
+from sacl.training.objective import SACL, Forward
+from sacl.training.processes import Processes, joined
+from sacl.training.side_by_side import micro_batches_at_once
 
 WIDTH, LABELS = 5, LabelSet(("a", "b", "c"))
 
@@ -68,6 +73,7 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         if kind != "dual_lstm"
     },
 }
+OF_THREE = ("meld", "iemocap", "pgd on inputs")
 EPOCHS = 2
 
 
@@ -116,37 +122,75 @@ def outcome(case: str, processes: Processes | None) -> tuple[dict[str, Tensor], 
 
 def gathered_gradient(processes: Processes | None, rank: int, size: int) -> Tensor:
     """Of a loss that couples all rows with each other, by the rows of one process."""
-    rows = [
-        torch.randn(n, 3, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (3, 0, 2)[:size]
-    ]
+    rows = [torch.randn(n, 3, generator=seeded(n), dtype=torch.float64) for n in (3, 0, 2)[:size]]
     own = rows[rank].requires_grad_()
     whole = torch.cat(rows) if processes is None else processes.gather(own)[0]
-    (whole @ whole.T).exp().prod(dim=1).log().square().sum().backward()
+    (whole @ whole.T).tanh().square().sum().backward()
     assert own.grad is not None
     return own.grad
+
+
+def accumulated_gradients(processes: Processes | None, rank: int, adversary: dict[str, Any]) -> dict[str, Tensor]:
+    """Of a network that is not ours, over two micro-batches that share one `.grad`; of 7 items the first has 5."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    unused = nn.Parameter(torch.ones(2, dtype=torch.float64))
+    net.register_parameter("unused", unused)
+    settings = ObjectiveSettings(contrast_on="hidden", adversary=adversary)
+    sacl = SACL(net, {"input": net[0], "context": net[2]}, settings, generator=seeded(1), processes=processes)
+    own = slice(None) if processes is None else slice(0, 5) if rank == 0 else slice(5, 7)
+    for batch in (1, 2):
+        x, labels = torch.randn(7, 4, generator=seeded(batch), dtype=torch.float64)[own], (torch.arange(7) % 3)[own]
+
+        def closure(x: Tensor = x, labels: Tensor = labels) -> Forward:
+            hidden = net[:2](x)
+            return Forward(net[2](hidden).log_softmax(dim=1), hidden, labels)
+
+        sacl.backward(closure, draw=0.5)
+    assert unused.grad is None
+    return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+
+
+ADVERSARIES = {
+    "both": {"on": ["input", "context"], "shares": {}},
+    "own batch": {"on": ["context"], "shares": {}, "follows": "batch", "keeps": "all"},
+}
+
+
+def told_of_nan(processes: Processes | None) -> str:
+    """What is raised where one conversation's features, the last share's, are no numbers."""
+    fit = fit_of("meld", processes)
+    for item in fit.train:
+        if item.id == "c5":
+            item.features[:] = torch.nan
+    with pytest.raises(NumericalError) as refused:
+        fit.run()
+    return str(refused.value)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def work(rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting-{size}", rank=rank, world_size=size)
     processes = Processes()
-    for case in CASES if size == 2 else ("meld", "iemocap", "pgd on inputs"):
+    ends = f"{rank} of {size}"
+    for case in CASES if size == 2 else OF_THREE:
         parameters, history = outcome(case, processes)
-        save_file(parameters, folder / f"{case} {rank} of {size}.safetensors")
-        (folder / f"{case} {rank} of {size}.json").write_text(json.dumps(history))
-    gradient = gathered_gradient(processes, rank, size)
-    save_file({"gradient": gradient}, folder / f"gathered {rank} of {size}.safetensors")
-    told = processes.told({"who": rank, "x": [0.1, "ü"]})
-    (folder / f"told {rank} of {size}.json").write_text(json.dumps(told))
-    _, one, three = (parameter(x) for x in (1.0, 1.0, 3.0))
-    sums = processes.summed([one, one, three], [None, torch.ones(2) if rank else None, torch.full((2,), 2.0)])
+        save_file(parameters, folder / f"{case} {ends}.safetensors")
+        (folder / f"{case} {ends}.json").write_text(json.dumps(history))
+    save_file({"gradient": gathered_gradient(processes, rank, size)}, folder / f"gathered {ends}.safetensors")
+    for name, adversary in ADVERSARIES.items() if size == 2 else ():
+        save_file(accumulated_gradients(processes, rank, adversary), folder / f"accumulated, {name} {ends}.safetensors")
+    told = {"who": processes.told({"rank": rank, "x": [0.1, "\u00fc"]}), "nan": told_of_nan(processes)}
+    (folder / f"told {ends}.json").write_text(json.dumps(told))
+    none, first, all_ = (torch.zeros(2) for _ in range(3))
+    sums = processes.summed([none, first, all_], [None, torch.ones(2) if rank == 0 else None, torch.full((2,), 0.5)])
     assert sums[0] is None
-    assert [s.tolist() for s in sums[1:] if s is not None] == [[size - 1.0] * 2, [2.0 * size] * 2]
+    assert [s.tolist() for s in sums[1:] if s is not None] == [[1.0] * 2, [size / 2] * 2]
     dist.destroy_process_group()
-
-
-def parameter(x: float) -> torch.nn.Parameter:
-    return torch.nn.Parameter(torch.full((2,), x))
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +212,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("case", "size"), [(case, 2) for case in CASES] + [(case, 3) for case in ("meld", "iemocap", "pgd on inputs")]
-)
+@pytest.mark.parametrize(("case", "size"), [(case, 2) for case in CASES] + [(case, 3) for case in OF_THREE])
 def test_they_train_the_parameters_of_one_and_report_its_figures(folder: Path, case: str, size: int) -> None:
     alone, history = outcome(case, None)
     for rank in range(size):
@@ -194,9 +236,79 @@ def test_a_gather_of_unequal_counts_has_the_gradient_of_a_concatenation(folder: 
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_all_are_told_what_the_first_has(folder: Path) -> None:
-    told = [json.loads((folder / f"told {rank} of 3.json").read_text()) for rank in range(3)]
-    assert told == [{"who": 0, "x": [0.1, "ü"]}] * 3
+@pytest.mark.parametrize("adversary", ADVERSARIES)
+def test_gradients_of_any_network_add_to_those_of_earlier_micro_batches(folder: Path, adversary: str) -> None:
+    expected = accumulated_gradients(None, 0, ADVERSARIES[adversary])
+    for rank in range(2):
+        found = load_file(folder / f"accumulated, {adversary} {rank} of 2.safetensors")
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_all_are_told_what_the_first_has_and_refuse_alike_what_is_no_number(folder: Path, size: int) -> None:
+    told = [json.loads((folder / f"told {rank} of {size}.json").read_text()) for rank in range(size)]
+    assert told == [{"who": {"rank": 0, "x": [0.1, "\u00fc"]}, "nan": told_of_nan(None)}] * size
+    assert "c5" in told[0]["nan"]
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=20), size=st.integers(2, 6))
+def test_every_conversation_is_in_one_share_and_shares_are_about_as_large(lengths: list[int], size: int) -> None:
+    shares = [one_of(size, rank).share(lengths) for rank in range(size)]
+    assert [i for share in shares for i in range(len(lengths))[share]] == list(range(len(lengths)))
+    for share in shares:
+        assert abs(sum(lengths[share]) - sum(lengths) / size) <= max(lengths)
+
+
+def one_of(size: int, rank: int) -> Processes:
+    processes = object.__new__(Processes)  # of no group
+    processes.size, processes.rank = size, rank
+    return processes
+
+
+def test_masks_of_padding_between_layers_are_refused() -> None:
+    settings = ModelSettings(padding="released", layers=2)
+    with pytest.raises(RecipeError, match=r"model\.padding=packed"):
+        Fit(
+            lambda: build_model(settings, WIDTH, len(LABELS)),
+            items_of(2, 1),
+            items_of(2, 2),
+            LABELS,
+            settings,
+            ObjectiveSettings(),
+            TrainingSettings(),
+            0,
+            processes=one_of(2, 0),
+        )
+
+
+def test_one_that_does_not_see_the_checkpoint_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Processes, "told", lambda self, content: 3)  # the first has three epochs behind it
+    with pytest.raises(RunError, match="process 1 does not see the checkpoint"):
+        fit_of("meld", one_of(2, 1), tmp_path / "checkpoint.safetensors")
+
+
+def test_its_threads_are_for_single_operations() -> None:
+    training = TrainingSettings(threads=4)
+    assert micro_batches_at_once(ModelSettings(), training, one_of(2, 0)) == 1
+
+
+@pytest.mark.parametrize("variables", [{}, {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "x", "MASTER_PORT": "1"}])
+def test_a_process_alone_joins_nobody(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with joined() as processes:
+        assert processes is None
+
+
+def test_one_numbered_gpu_is_not_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeError, match=r"training\.device=cuda"), joined("cuda:1"):
+        pass
 
 
 if __name__ == "__main__":

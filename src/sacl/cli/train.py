@@ -10,7 +10,7 @@ import typer
 
 from sacl.cli import show
 from sacl.cli.data import Cache, DataFolder, Json, TrustCode
-from sacl.cli.ray import Ray, tasks_on
+from sacl.cli.ray import Ray, Workers, tasks_on
 
 if TYPE_CHECKING:
     from sacl.experiment.recipe import Recipe
@@ -46,6 +46,7 @@ def train(
     resume: Resume = False,
     jobs: Jobs = None,
     ray: Ray = None,
+    workers: Workers = None,
     monitor_test: Annotated[
         bool, typer.Option("--monitor-test", help="Score the test split every epoch too; never selects.")
     ] = False,
@@ -65,7 +66,7 @@ def train(
 
     monitor = ["training.monitor_test=true"] if monitor_test else []
     loaded = resolved(recipe, seeds, [*_alone(model), *(settings or []), *monitor], model, trust_code)
-    run_tasks = tasks_on(ray)
+    run_tasks = tasks_on(ray, workers=workers)
     folder = out or Path("runs") / loaded.name
     with joined(loaded.training.device) as processes:
         results = _train(
@@ -78,6 +79,7 @@ def train(
             resume=resume or restarted(),
             jobs=jobs,
             run_tasks=run_tasks,
+            processes=workers or 1,
         )
     if results is None:
         return
@@ -86,15 +88,15 @@ def train(
         _show_models(folder)
 
 
-def _train(recipe: Recipe, folder: Path, processes: Processes | None, **options: Any) -> list[dict[str, Any]] | None:
+def _train(recipe: Recipe, folder: Path, together: Processes | None, **options: Any) -> list[dict[str, Any]] | None:
     """The seeds' results; None in any process but the first of several, which tells of them."""
     from sacl.experiment.recipe import retuned
     from sacl.experiment.study import Sources
     from sacl.experiment.together import follow, leading
 
     sources = Sources(options["data"], options["features"], options["cache"])
-    if processes is not None and not processes.first:
-        follow(recipe, folder, sources, processes)
+    if together is not None and not together.first:
+        follow(recipe, folder, sources, together)
         return None
     other = retuned(recipe, recipe.features.encoder) if sources.features is None else None
     if other is not None:
@@ -102,8 +104,8 @@ def _train(recipe: Recipe, folder: Path, processes: Processes | None, **options:
             f"sacl: {recipe.name} has settings tuned for other features than {recipe.features.encoder}'s; for these "
             f"there is the recipe {other}"
         )
-    if processes is not None:
-        options |= {"run_tasks": leading(processes), "processes": processes.size}
+    if together is not None:
+        options |= {"run_tasks": leading(together), "processes": together.size}
     return _study(recipe, folder, **options)
 
 

@@ -38,7 +38,7 @@ def follow(recipe: Recipe, run: Path, sources: Sources, processes: Processes) ->
     """What the other processes do meanwhile.
 
     Raises:
-        SaclError: what a seed meets. RunError: the first process has ended.
+        SaclError: what a seed meets. OthersLost: the first process has ended.
     """
     for seed in processes.told(None):
         Task(recipe, seed, seed_folder(run, seed), sources).run(processes=processes)

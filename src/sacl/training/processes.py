@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from sacl.adversary import Perturbation, Point
 from sacl.errors import RecipeError, RunError
@@ -32,6 +33,10 @@ PATIENCE = timedelta(hours=12)
 
 BACKENDS = "cpu:gloo,cuda:nccl"
 """Of `torch.distributed`, where a network is on GPUs; what processes tell each other beside is on the CPU."""
+
+
+class OthersLost(RunError):
+    """Another process of a run has ended, or cannot be reached."""
 
 
 class Processes:
@@ -173,25 +178,35 @@ def joined(device: str = "cpu") -> Iterator[Processes | None]:
         device: what the network is on; on `cuda` every process has the GPU of its own rank.
 
     Raises:
-        RecipeError: a numbered GPU, which cannot be every process's. RunError: the others are not to be found.
+        RecipeError: see `require_any_gpu`. OthersLost: they are not to be found.
     """
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
         yield None
         return
-    if device.startswith("cuda"):
-        if device != "cuda":
-            raise RecipeError(
-                f"it names one GPU, {device}, for {os.environ['WORLD_SIZE']} processes",
-                where="training.device",
-                remedy="Set training.device=cuda: every process takes its own",
-            )
+    require_any_gpu(device)
+    if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     with _others():
-        dist.init_process_group(BACKENDS if device == "cuda" else "gloo", timeout=PATIENCE)
+        store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            # torchrun's store outlives a restart, and in it the addresses of processes that have ended.
+            store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", store)  # type: ignore[attr-defined]
+        backends = BACKENDS if device == "cuda" else "gloo"
+        dist.init_process_group(backends, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield Processes()
     finally:
         dist.destroy_process_group()
+
+
+def require_any_gpu(device: str) -> None:
+    """Raises a RecipeError where a device is one numbered GPU, which cannot be every process's."""
+    if device.startswith("cuda:"):
+        raise RecipeError(
+            f"several processes cannot each have {device}",
+            where="training.device",
+            remedy="Set training.device=cuda: every process takes its own",
+        )
 
 
 @contextmanager
@@ -200,7 +215,7 @@ def _others() -> Iterator[None]:
         yield
     except RuntimeError as error:
         told = (str(error).splitlines() or [""])[0].rstrip(".")
-        raise RunError(
+        raise OthersLost(
             f"the other processes of this run cannot be reached ({told[:200]})",
             remedy="Look for what ended them, and go on with --resume",
         ) from error
