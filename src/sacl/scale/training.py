@@ -60,9 +60,8 @@ def train_together_on_ray(
     with connected(address):
         room = Path(tempfile.mkdtemp(prefix=".ray-", dir=tasks[0].folder.parent)).resolve()
         try:
-            for i, task in enumerate(tasks):
-                with _watched(task, on_epoch):
-                    _fit(task, workers, room / str(i))
+            with _watched(tasks, on_epoch):
+                _fit(tasks, workers, room)
         except BaseException:
             for task in tasks:
                 remove_unfinished(task.folder)
@@ -71,21 +70,21 @@ def train_together_on_ray(
             shutil.rmtree(room, ignore_errors=True)
 
 
-def _fit(task: Task, workers: int, room: Path) -> None:
+def _fit(tasks: Sequence[Task], workers: int, room: Path) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    room.mkdir()
-    training = task.recipe.training
+    fault, on_gpus = room / FAULT_FILE, any(task.recipe.training.device == "cuda" for task in tasks)
+    threads = max(task.recipe.training.threads for task in tasks)
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"task": task, "home": str(Path.cwd()), "fault": str(room / FAULT_FILE)},
+        train_loop_config={"tasks": list(tasks), "home": str(Path.cwd()), "fault": str(fault)},
         scaling_config=ScalingConfig(
             num_workers=workers,
-            use_gpu=training.device == "cuda",
-            resources_per_worker={"CPU": training.threads} | ({"GPU": 1} if training.device == "cuda" else {}),
+            use_gpu=on_gpus,
+            resources_per_worker={"CPU": threads} | ({"GPU": 1} if on_gpus else {}),
         ),
-        torch_config=TorchConfig(backend=BACKENDS if training.device == "cuda" else "gloo"),
+        torch_config=TorchConfig(backend=BACKENDS if on_gpus else "gloo"),
         run_config=RunConfig(
             name="workers", storage_path=str(room), failure_config=FailureConfig(max_failures=RETRIES)
         ),
@@ -95,46 +94,33 @@ def _fit(task: Task, workers: int, room: Path) -> None:
         trainer.fit()
     except Exception as error:
         lost = error
-    if (room / FAULT_FILE).exists():
-        fault = json.loads((room / FAULT_FILE).read_text(encoding="utf-8"))
-        raise getattr(errors, fault.pop("kind"))(fault.pop("found"), **fault)
+    if fault.exists():
+        about = json.loads(fault.read_text(encoding="utf-8"))
+        raise getattr(errors, about.pop("kind"))(about.pop("found"), **about)
     if lost is not None:
         told = (str(lost).strip().splitlines() or [type(lost).__name__])[-1]
         raise RunError(
-            f"{task.name} failed {RETRIES + 1} times ({told[:300]})",
-            where=str(task.folder),
+            f"the workers failed {RETRIES + 1} times ({told[:300]})",
+            where=str(tasks[0].folder.parent),
             remedy="Mend that, perhaps with fewer --workers, and continue with --resume",
         ) from lost
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What each worker does."""
-    from filelock import FileLock
-
-    task: Task = config["task"]
+    """What each worker does. Started again, it passes over the tasks that are complete."""
     fault = Path(config["fault"])
     if fault.exists():
         return  # what the user has to mend is not worth another try
-    if task.recipe.training.device == "cuda":
+    tasks: list[Task] = config["tasks"]
+    if any(task.recipe.training.device == "cuda" for task in tasks):
         import torch
         from ray.train.torch import get_device
 
         torch.cuda.set_device(get_device())
     processes = Processes()
     try:
-        if not Path(config["home"]).is_dir() or not task.folder.absolute().parent.is_dir():
-            raise RunError(
-                f"the machine {os.uname().nodename} does not see it",
-                where=str(task.folder),
-                remedy="Work in a folder that all machines of the cluster share",
-            )
-        os.chdir(config["home"])
-        if processes.first:
-            task.folder.mkdir(exist_ok=True)
-            with FileLock(task.folder / LOCK_FILE, timeout=_WAIT):
-                task.run(processes=processes)
-        else:
-            task.run(processes=processes)
+        for task in tasks:
+            _train(task, Path(config["home"]), processes)
     except OthersLost:
         raise  # it follows from the end of another
     except SaclError as error:
@@ -143,18 +129,36 @@ def _work(config: dict[str, Any]) -> None:
         raise
 
 
+def _train(task: Task, home: Path, processes: Processes) -> None:
+    from filelock import FileLock
+
+    if not home.is_dir() or not (home / task.folder).parent.is_dir():
+        raise RunError(
+            f"the machine {os.uname().nodename} does not see it",
+            where=str(task.folder),
+            remedy="Work in a folder that all machines of the cluster share",
+        )
+    os.chdir(home)
+    if not processes.first:
+        task.run(processes=processes)
+        return
+    task.folder.mkdir(exist_ok=True)
+    with FileLock(task.folder / LOCK_FILE, timeout=_WAIT):
+        task.run(processes=processes)
+
+
 @contextmanager
-def _watched(task: Task, on_epoch: SeedProgress | None) -> Iterator[None]:
+def _watched(tasks: Sequence[Task], on_epoch: SeedProgress | None) -> Iterator[None]:
     """Inside, epochs are told of as the workers write them."""
     if on_epoch is None:
         yield
         return
     over = threading.Event()
-    read = {0: 0}
+    read = dict.fromkeys(range(len(tasks)), 0)
 
     def watch() -> None:
         while not over.wait(0.5):
-            report_epochs([task], read, on_epoch)
+            report_epochs(tasks, read, on_epoch)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -163,4 +167,4 @@ def _watched(task: Task, on_epoch: SeedProgress | None) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-    report_epochs([task], read, on_epoch)
+    report_epochs(tasks, read, on_epoch)
