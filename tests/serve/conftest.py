@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import runpy
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,38 @@ def during() -> Callable[[Any, Callable[[], Awaitable[Any]]], Any]:
         return asyncio.run(main())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def listening() -> Callable[..., Any]:
+    """`with listening(service, app) as port`: the server as the command runs it, in a thread of this process."""
+    pytest.importorskip("fastapi", reason="fastapi is not installed (extra serve)")
+    from sacl.serve import server
+    from sacl.serve.app import create_app
+
+    @contextmanager
+    def started(service: Any, app: Any = None) -> Iterator[int]:
+        running: list[Any] = []
+
+        class Kept(server._Server):
+            def __init__(self, *args: Any) -> None:
+                super().__init__(*args)
+                running.append(self)
+
+        with pytest.MonkeyPatch.context() as patched, server.bound("127.0.0.1", 0) as door:
+            patched.setattr(server, "_Server", Kept)
+            patched.setattr(server, "_STREAMS", 0.0)
+            app = app or create_app(service, page=False)
+            thread = threading.Thread(target=server.run, args=(app, service, door))
+            thread.start()
+            try:
+                while not (running and running[0].started):
+                    assert thread.is_alive()
+                    threading.Event().wait(0.01)
+                yield door.getsockname()[1]
+            finally:
+                running[0].should_exit = True
+                thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+    return started

@@ -25,8 +25,9 @@ _CUT = 10
 class Connections:
     """Those of one server.
 
-    A new one is always let in. Where there is no room, the client that has the most loses those in which it kept the
-    server waiting longest: whoever sends a request at once, and reads its answer, is served whatever others hold open.
+    A new one is let in, unless all others of its client are being answered. Where there is no room, the client that has
+    the most loses those in which it kept the server waiting longest: whoever sends a request at once, and reads its
+    answer, is served whatever others hold open.
 
     Args:
         limits: `connections`, `head_seconds`, `answer_seconds`.
