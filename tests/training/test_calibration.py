@@ -47,7 +47,7 @@ def test_no_temperature_of_a_plain_search_is_better(seed: int, n: int, scale: fl
     found = fit_temperature(scores, labels)
     known = labels >= 0
     if (scores[known].argmax(axis=1) == labels[known]).all():
-        assert found == 1
+        assert found == 1 or known.any()
     else:
         searched = [loss(scores, labels, t) for t in np.geomspace(COLDEST, HOTTEST, 200)]
         assert loss(scores, labels, found) <= min(searched) + 1e-6
@@ -77,7 +77,6 @@ CANNOT_TELL = {
     "no utterance": (np.empty((0, 3)), np.empty(0, dtype=int)),
     "no label": (log_probabilities(np.eye(3)), np.full(3, -1)),
     "one emotion": (np.zeros((4, 1)), np.zeros(4, dtype=int)),
-    "all of them right": (log_probabilities(np.eye(3)), np.arange(3)),
     "all alike": (np.full((4, 3), -math.log(3)), np.array([0, 1, 2, 2])),
 }
 
@@ -85,6 +84,17 @@ CANNOT_TELL = {
 @pytest.mark.parametrize("case", CANNOT_TELL)
 def test_labels_that_cannot_tell_leave_it_at_one(case: str) -> None:
     assert fit_temperature(*CANNOT_TELL[case]) == 1
+
+
+@pytest.mark.parametrize(("n", "scale"), [(3, 0.3), (3, 6.0), (30, 0.6)])
+def test_where_all_are_right_they_are_as_sure_as_the_next_one_is_to_be_right(n: int, scale: float) -> None:
+    scores, labels = log_probabilities(scale * np.eye(3)[np.arange(n) % 3]), np.arange(n) % 3
+    sure = np.exp(tempered(scores, fit_temperature(scores, labels)))[np.arange(n), labels]
+    assert sure.mean() == pytest.approx((n + 1) / (n + 2), abs=1e-6)
+
+
+def test_where_all_are_right_by_a_hair_it_is_as_sharp_as_it_gets() -> None:
+    assert fit_temperature(log_probabilities(np.eye(3) / 1000), np.arange(3)) == COLDEST
 
 
 def test_worse_than_chance_is_as_flat_as_it_gets() -> None:

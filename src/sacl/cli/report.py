@@ -121,8 +121,10 @@ def referred(runs: list[Path], reference: str | None) -> list[Path]:
 
 def score(
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS.jsonl", help="One JSON line an utterance.")],
-    corpus: Annotated[str, typer.Option("--data", metavar="NAME|DIR", help="The data set that they speak of.")],
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    corpus: Annotated[str, typer.Option("--data", metavar="NAME|PATH", help="The data set that they speak of.")],
+    split: Annotated[
+        str | None, typer.Option(help="train, valid or test; by default test, or all of a single file.")
+    ] = None,
     map: Annotated[
         Path | None, typer.Option(help="JSON or YAML, {theirs: ours}: what each of their emotions is called here.")
     ] = None,
@@ -136,7 +138,10 @@ def score(
     from sacl.report import scoring
 
     mapping = None if map is None else scoring.read_map(map)
-    scored: Any = scoring.score_predictions(predictions, load_corpus(corpus, folder), split, mapping)
+    truth = load_corpus(corpus, folder)
+    if split is None:
+        split = "all" if "all" in truth.splits else "test"
+    scored: Any = scoring.score_predictions(predictions, truth, split, mapping)
     if json:
         show.document(scoring.score_record(scored))
     else:

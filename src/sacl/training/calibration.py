@@ -11,6 +11,8 @@ from sacl.metrics import expected_calibration_error
 COLDEST, HOTTEST = 0.1, 10.0
 """Temperatures are looked for between these."""
 
+BOUNDS = math.log(COLDEST), math.log(HOTTEST)
+
 
 def tempered(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """log-softmax(log p / T): flatter above 1, sharper below; what is most probable stays so.
@@ -30,8 +32,10 @@ def tempered(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
 def fit_temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the least negative log-likelihood on validation, between `COLDEST` and `HOTTEST`.
 
-    It is 1, which changes nothing, where the labels cannot tell: none are given, all of them are the most probable
-    emotion (the likelihood then only grows as T falls), or no temperature is better.
+    Where all labels are the most probable emotion the likelihood only grows as T falls. Then T makes the n of them as
+    probable on average as Laplace's rule of succession says that the next one will be right: (n + 1) / (n + 2).
+
+    It is 1, which changes nothing, where the labels cannot tell: none are given, or no temperature is better.
 
     Args:
         log_probabilities: shape (utterances, emotions), finite.
@@ -46,17 +50,38 @@ def fit_temperature(log_probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     known = labels >= 0
     scores, gold = log_probabilities[known], labels[known]
-    if (scores.argmax(axis=1) == gold).all():
+    if len(gold) == 0 or scores.shape[1] == 1:
         return 1.0
+    if (scores.argmax(axis=1) == gold).all():
+        return _by_succession(scores, gold)
 
     def loss(log_temperature: float) -> float:
-        chosen = np.take_along_axis(tempered(scores, math.exp(log_temperature)), gold[:, None], axis=1)
-        return -float(chosen.mean())
+        return -float(_of_gold(scores, gold, log_temperature).mean())
 
     # Convex in 1/T (a log-sum-exp less a linear term), so in log T there is one minimum.
-    bounds = math.log(COLDEST), math.log(HOTTEST)
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
+    found = minimize_scalar(loss, bounds=BOUNDS, method="bounded", options={"xatol": 1e-7})
     return math.exp(found.x) if found.fun < loss(0.0) - 1e-12 else 1.0
+
+
+def _of_gold(scores: np.ndarray, gold: np.ndarray, log_temperature: float) -> np.ndarray:
+    return np.take_along_axis(tempered(scores, math.exp(log_temperature)), gold[:, None], axis=1)
+
+
+def _by_succession(scores: np.ndarray, gold: np.ndarray) -> float:
+    from scipy.optimize import brentq
+
+    wanted = (len(gold) + 1) / (len(gold) + 2)
+
+    def above(log_temperature: float) -> float:
+        return float(np.exp(_of_gold(scores, gold, log_temperature)).mean()) - wanted
+
+    coldest, hottest = BOUNDS
+    # It falls as T grows.
+    if above(coldest) <= 0:
+        return COLDEST
+    if above(hottest) >= 0:
+        return HOTTEST
+    return math.exp(brentq(above, coldest, hottest, xtol=1e-7))
 
 
 def calibration_errors(log_probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
