@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sacl.cli import app
 from sacl.errors import RunError
 from sacl.experiment.recipe import Recipe, dump_recipe
 from sacl.experiment.run import read_result
@@ -110,6 +111,15 @@ def test_seeds_side_by_side_are_refused() -> None:
     processes.size = 2
     with pytest.raises(RunError, match="Leave it out under torchrun"):
         leading(processes)([], 2, None)
+
+
+@pytest.mark.parametrize("verb", ["ablate", "sweep"])
+def test_other_verbs_are_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch, verb: str, tmp_path: Path) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match="torchrun is for sacl train"):
+        app([verb, "sample", "--out", str(tmp_path / "out")], standalone_mode=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_restart_is_told_from_a_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,8 +131,16 @@ def _train_all(
     run_tasks: RunTasks | None,
     score_test: bool,
 ) -> list[list[dict[str, Any]]]:
+    from sacl.errors import RunError
     from sacl.experiment.study import Sources, studies
+    from sacl.training.processes import are_several
 
+    if are_several():
+        raise RunError(
+            "torchrun started several processes, each of which would train all of it",
+            where="torchrun",
+            remedy="Start it without torchrun, perhaps with --ray; torchrun is for sacl train",
+        )
     total = sum(len(recipe.seeds) for recipe, _ in plans)
     with show.progress() as progress:
         begun: dict[str, None] = {}

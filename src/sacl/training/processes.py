@@ -170,6 +170,11 @@ class _Gathered(torch.autograd.Function):
         return gradient[ctx.own], None, None
 
 
+def are_several() -> bool:
+    """Whether `torchrun` started this process beside others."""
+    return os.environ.keys() >= {"RANK", "MASTER_ADDR", "MASTER_PORT"} and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 @contextmanager
 def joined(device: str = "cpu") -> Iterator[Processes | None]:
     """Within, the processes that `torchrun` started, of which this is one; None where it started one or none.
@@ -180,7 +185,7 @@ def joined(device: str = "cpu") -> Iterator[Processes | None]:
     Raises:
         RecipeError: see `require_any_gpu`. OthersLost: they are not to be found.
     """
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
+    if not are_several():
         yield None
         return
     require_any_gpu(device)
