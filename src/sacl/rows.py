@@ -48,7 +48,7 @@ class Columns:
 
 DEFAULT_COLUMNS = Columns()
 
-_OPTIONS = "; in Python with columns, at the shell with --speaker-column, --text-column, --conversation-column"
+_OPTIONS = "; in Python with columns, for `sacl predict` with --speaker-column, --text-column, --conversation-column"
 
 _APART = re.compile(
     r"(?<![a-z])(conversation|convo?|dialog(ue)?|session|thread|chat|call|ticket|case|meeting|room|channel)s?"

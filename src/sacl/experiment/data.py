@@ -113,7 +113,7 @@ def load_run_data(
             raise DataError(
                 f"there is no split {split!r}, and training needs train, valid and test",
                 where=base.name,
-                remedy="Give a folder with train, valid and test",
+                remedy="Give a folder with train, valid and test; a single file is for EmotionRecognizer.fit",
             )
         if all(u.emotion is None for u in base.utterances(split)):
             raise DataError(
