@@ -73,8 +73,9 @@ def left(home: Path) -> dict[str, bytes]:
     for folder in ("run", "cache"):
         for path in sorted((home / folder).rglob("*")):
             if path.is_file() and path.name not in {"run.json", ".lock"}:
-                lines = path.read_bytes().split(b"\n")
-                content = b"\n".join(line for line in lines if path.name != "result.json" or b'"seconds"' not in line)
+                content = path.read_bytes()
+                if path.name == "result.json":  # its own digest, on the last line, is of the seconds too
+                    content = b"\n".join(line for line in content.split(b"\n")[:-2] if b'"seconds"' not in line)
                 files[str(path.relative_to(home))] = content
     return files
 
@@ -185,8 +186,10 @@ def test_killed_at_fifty_moments_and_resumed_it_gives_the_same_bits(whole: Whole
     for n in range(200):
         if kills == 50:
             break
-        at, jobs = steps[n % len(steps)], draw.choice((1, 1, 2))
-        whom = draw.choice(("all", "first", "one")) if jobs == 2 and at is not None else draw.choice(("all", "first"))
+        at, jobs = steps[n % len(steps)], 2 if n % 3 == 0 else 1
+        whom = draw.choice(
+            ("all", "first", "one") if jobs == 2 and at not in (None, *OF_THE_STUDY) else ("all", "first")
+        )
         fell = killed(whole, tmp_path / str(n), draw, at, jobs, whom)
         print(f"{n}: to be killed at {at}, {jobs} at a time, {whom}: it was at {fell}", flush=True)
         assert_resumes_to_the_same(whole, tmp_path / str(n), by_command=True)

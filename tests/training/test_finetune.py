@@ -258,6 +258,7 @@ def test_others_may_read_the_weights_as_they_may_the_configuration(quick: Finetu
 def test_the_card_says_what_was_seen_and_how(quick: Finetuned, base: Encoder, corpus: Corpus, tmp_path: Path) -> None:
     quick.save(tmp_path / "encoder")
     card = json.loads((tmp_path / "encoder" / CARD_FILE).read_text())
+    assert card.pop("files").keys() >= {"config.json", "model.safetensors", "tokenizer.json"}
     assert card == quick.card
     assert card["base"]["sha256"] == base.identity["sha256"]
     assert (card["corpus"], card["labels"], card["warnings"]) == ("words", ["glad", "cross", "calm"], ["a warning"])

@@ -52,10 +52,9 @@ def read(folder: Path | None = None, expected: Counts | None = EXPECTED) -> Corp
     for split in ("train", "valid", "test"):
         try:
             text = (packaged / f"{split}.jsonl").read_text(encoding="utf-8")
-        except OSError as error:
-            raise DataError(
-                f"the sample corpus lacks its {split} split ({error.strerror})", remedy="Install the package again"
-            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            found = f"the sample corpus lacks its {split} split ({getattr(error, 'strerror', 'it is damaged')})"
+            raise DataError(found, remedy="Install the package again") from None
         splits[split] = list(read_conversations(io.StringIO(text), format="jsonl"))
     check_counts("sample", splits, expected)
     return Corpus("sample", LABELS, splits)

@@ -18,6 +18,7 @@ from sacl.aside import reason, remedy
 from sacl.conversation import Corpus
 from sacl.errors import DataError, ModelError, RunError
 from sacl.experiment.data import RunData
+from sacl.experiment.digests import file_digest, with_digest, without_digest
 from sacl.experiment.recipe import Recipe
 from sacl.model.batch import ConversationItem
 from sacl.model.build import build_model
@@ -31,6 +32,7 @@ from sacl.training.trained import MODEL_FILE, Standardisation, TrainedModel, mak
 
 RESULT_FILE, METRICS_FILE, PREDICTIONS_FILE = "result.json", "metrics.jsonl", "predictions.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+_WRITTEN = (METRICS_FILE, PREDICTIONS_FILE)
 
 
 def run_seed(
@@ -112,9 +114,10 @@ def _run_seed(
             "test": None if test is None else _calibration(trained, test),
         },
         "data": data.identity(),
+        "files": {name: file_digest(folder / name) for name in _WRITTEN[: 1 if test is None else 2]},
     }
     # Last, so that a result's existence means that the seed is complete.
-    write_aside(folder / RESULT_FILE, json.dumps(result, indent=1))
+    write_aside(folder / RESULT_FILE, json.dumps(with_digest(result), indent=1))
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
 
@@ -263,11 +266,12 @@ def read_result(folder: Path) -> dict[str, Any]:
     """
     path = folder / RESULT_FILE
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = without_digest(json.loads(path.read_text(encoding="utf-8")))
         if result["format_version"] != 1:
             raise RunError(f"its format_version is {result['format_version']}", where=str(path), remedy="Upgrade sacl")
         if not {"seed", "epoch", "labels", "valid", "test", "data"} <= result.keys():
             raise ValueError("an entry is missing")
+        float(result["valid"]["weighted_f1"])  # what a run's best seed is told by
         return dict(result)
     except FileNotFoundError:
         raise RunError("this seed is not complete", where=str(folder), remedy="Continue with --resume") from None

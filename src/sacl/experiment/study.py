@@ -27,6 +27,7 @@ from typing import Any
 from sacl.aside import reason, remedy, removed
 from sacl.errors import RunError, SaclError
 from sacl.experiment.data import RunData, load_run_data
+from sacl.experiment.digests import check_first_line, with_digest, with_first_line, without_digest
 from sacl.experiment.lock import HOLDER_FILE, LOCK_FILE, held, require_free
 from sacl.experiment.pruned import read_pruned
 from sacl.experiment.recipe import Recipe, dump_recipe, load_recipe
@@ -207,14 +208,19 @@ def open_study(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     """
     path = folder / RECORD_FILE
     try:
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        record = without_digest(dict(json.loads(path.read_text(encoding="utf-8"))))
     except OSError as error:
         raise RunError("it is no run directory", where=str(folder), remedy="Name one that `sacl train` made") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise RunError(
             "it is damaged", where=str(path), remedy="Delete it, and --resume the run: it is written anew"
         ) from error
-    return load_recipe(str(folder / RECIPE_FILE), trust_code=True), record  # nothing is built of it
+    return _recipe_of(folder), record
+
+
+def _recipe_of(folder: Path) -> Recipe:
+    check_first_line(folder / RECIPE_FILE)
+    return load_recipe(str(folder / RECIPE_FILE), trust_code=True)  # nothing is built of it
 
 
 def _side_by_side(tasks: Sequence[Task], jobs: int, on_epoch: SeedProgress | None) -> None:
@@ -277,12 +283,16 @@ def report_epochs(tasks: Sequence[Task], read: dict[int, int], on_epoch: SeedPro
     """Tells of the epochs that tasks have written since they were `read` last, by position the number of lines."""
     for i, task in enumerate(tasks):
         try:
-            text = (task.folder / METRICS_FILE).read_text(encoding="utf-8")
+            text = (task.folder / METRICS_FILE).read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
         complete = text.split("\n")[:-1]
         for line in complete[read[i] :]:
-            on_epoch(task.name, json.loads(line))
+            try:
+                figures = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # the disk's fault, of which whoever reads the complete run is told
+            on_epoch(task.name, figures)
         read[i] = max(read[i], len(complete))
 
 
@@ -335,7 +345,7 @@ def _take_back(folder: Path) -> None:
 def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources, processes: int) -> None:
     """Writes recipe and record, or, where they are there, sees to it that they are the same."""
     if (folder / RECIPE_FILE).exists():
-        earlier = load_recipe(str(folder / RECIPE_FILE), trust_code=True)
+        earlier = _recipe_of(folder)
         if earlier.model_dump(exclude={"seeds"}) != recipe.model_dump(exclude={"seeds"}):
             raise RunError(
                 f"it was begun with other settings ({_first_difference(earlier.model_dump(), recipe.model_dump())})",
@@ -360,9 +370,9 @@ def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources, proce
         "processes": processes,
         "commit": _commit(),
     }
-    write_aside(folder / RECORD_FILE, json.dumps(record, indent=1))
+    write_aside(folder / RECORD_FILE, json.dumps(with_digest(record), indent=1))
     # Last, so that a recipe's existence means that the record is there.
-    write_aside(folder / RECIPE_FILE, dump_recipe(recipe))
+    write_aside(folder / RECIPE_FILE, with_first_line(dump_recipe(recipe)))
 
 
 def _first_difference(a: Any, b: Any, name: str = "") -> str:

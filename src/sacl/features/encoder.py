@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from sacl.errors import FeatureError
-from sacl.features.files import check_minilm, digests, first_line, hub_folder, minilm_folder, quiet, refuse_foreign_code
+from sacl.features.files import (
+    check_minilm,
+    check_own,
+    digests,
+    hub_folder,
+    minilm_folder,
+    quiet,
+    refuse_foreign_code,
+    refused_with,
+)
+from sacl.features.packed import packed
 from sacl.features.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -31,6 +40,7 @@ _TOKENS = 1024
 _PASS = 32
 # From how many tokens on weights are laid out anew for a call: that costs about as much as a hundred tokens.
 _PACKED = 2048
+_FETCH = "Fetch it again, or name another encoder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +115,7 @@ class Encoder:
         sha256 = digests(folder)
         if name == "minilm":
             check_minilm(folder, sha256)
+        check_own(folder, sha256)
         pooling = pooling or ("mean" if name == "minilm" else _own_pooling(folder))
         identity = {
             "name": name,
@@ -199,7 +210,7 @@ class Encoder:
         done = 0
         lengths = [len(ids) for ids in tokens]
         begun = None if pieces is None else Pieces(pieces, self._decided_by(list(place_of)))
-        with torch.inference_mode(), _packed(self.model) if sum(lengths) >= _PACKED else nullcontext():
+        with torch.inference_mode(), packed(self.model, _TOKENS) if sum(lengths) >= _PACKED else nullcontext():
             for rows in _batches(lengths, batch_size):
                 kept = None if begun is None else begun.kept(len(rows), self.width)
                 vectors[rows] = self._forward([tokens[row] for row in rows]) if kept is None else kept
@@ -226,7 +237,8 @@ class Encoder:
         # JSON can carry half a surrogate pair, which no tokenizer takes.
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
         # Always the same truncation and no padding: a change of either is no longer safe with threads.
-        ids = self.tokenizer(clean, truncation=True, max_length=self.max_tokens, padding=False)["input_ids"]
+        with refused_with("its tokenizer fails", str(self.folder), _FETCH):
+            ids = self.tokenizer(clean, truncation=True, max_length=self.max_tokens, padding=False)["input_ids"]
         return [torch.tensor(row or [self._padding]) for row in ids]
 
     def _decided_by(self, texts: list[str]) -> str:
@@ -249,6 +261,10 @@ class Encoder:
         device = self.model.device
         ids = pad_sequence(tokens, batch_first=True, padding_value=self._padding).to(device)
         mask = pad_sequence([t.new_ones(len(t)) for t in tokens], batch_first=True).to(device)
+        known = int(getattr(self.model.config, "vocab_size", 2**31))
+        if ids.max() >= known:
+            found = f"its tokenizer knows more words than the {known} of its model"
+            raise FeatureError(found, where=str(self.folder), remedy=_FETCH)
         output = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=self.layer != -1)
         hidden = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
         if self.pooling == "first":
@@ -279,52 +295,10 @@ def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         yield batch
 
 
-@contextmanager
-def _packed(model: PreTrainedModel) -> Iterator[None]:
-    """Within, linear layers in single precision on an x86 processor multiply by oneDNN, equal to rounding.
-
-    On an AMD EPYC that makes encoding a sixth faster than the library that PyTorch takes by itself, MKL (see
-    benchmarks). The weights are copied anew in every call, so they may change in between.
-    """
-    import torch
-
-    ops = torch.ops.mkldnn
-    fit = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
-    known = fit and hasattr(ops, "_linear_pointwise") and hasattr(ops, "_reorder_linear_weight")
-    changed = []
-    try:
-        for layer in model.modules() if known else ():
-            # A subclass, or a layer whose `forward` somebody has replaced, may compute something else.
-            if type(layer) is not torch.nn.Linear or "forward" in vars(layer):
-                continue
-            weight = layer.weight.detach()
-            if weight.dtype == torch.float32 and weight.device.type == "cpu":
-                weight = ops._reorder_linear_weight(weight, _TOKENS)
-                layer.forward = partial(_multiply, weight, layer.bias)  # type: ignore[method-assign]
-                changed.append(layer)
-        yield
-    finally:
-        for layer in changed:
-            vars(layer).pop("forward", None)
-
-
-def _multiply(weight: torch.Tensor, bias: torch.Tensor | None, given: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    flat = given.reshape(-1, given.shape[-1])
-    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(flat, weight, bias, "none", [], "")
-    return result.view(*given.shape[:-1], -1)
-
-
 def _loaded(folder: Path, auto: Any, **options: Any) -> Any:
-    try:
+    # transformers lets out whatever a damaged file provokes below it
+    with refused_with("transformers cannot read it", str(folder), _FETCH):
         return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
-    except Exception as error:  # transformers lets out whatever a damaged file provokes below it
-        raise FeatureError(
-            f"transformers cannot read it ({first_line(error)})",
-            where=str(folder),
-            remedy="Fetch it again, or name another encoder",
-        ) from error
 
 
 def _check_settings(model: Any, encoder: Encoder) -> None:

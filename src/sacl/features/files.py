@@ -65,6 +65,24 @@ def check_minilm(folder: Path, digests: Mapping[str, str]) -> None:
             )
 
 
+def check_own(folder: Path, digests: Mapping[str, str]) -> None:
+    """Refuse files of an encoder that was fine-tuned here which are not those that were written then.
+
+    Its card `finetuned.json` has their digests; those of earlier versions have none.
+    """
+    try:
+        written = json.loads((folder / "finetuned.json").read_bytes()).get("files")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return  # there is no card, or it is damaged, and only tells people where the encoder comes from
+    for name, expected in written.items() if isinstance(written, dict) else ():
+        if digests.get(name) != expected:
+            raise FeatureError(
+                "it is missing" if name not in digests else "it is damaged: its SHA-256 is not that of finetuned.json",
+                where=str(folder / name),
+                remedy="Put the former file back, or fine-tune again",
+            )
+
+
 def hub_folder(name: str, revision: str | None) -> Path:
     """The files of a hub model, fetched where they are not at hand; the folder's name is the resolved commit."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -133,6 +151,18 @@ def _sha256(file: Path) -> str:
 def first_line(error: BaseException) -> str:
     """What an error of another library says, fit for one of ours."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+@contextmanager
+def refused_with(found: str, where: str, remedy: str) -> Iterator[None]:
+    """Whatever another library raises inside is told as a FeatureError: (first line of it) after `found`."""
+    try:
+        yield
+    except BaseException as error:
+        # The tokenizers' library panics, where a file is damaged, with an error that is no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise FeatureError(f"{found} ({first_line(error)})", where=where, remedy=remedy) from error
+        raise
 
 
 @contextmanager

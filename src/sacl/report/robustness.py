@@ -83,6 +83,8 @@ class Measured(BaseModel):
         known = {(about.run, seed) for about in self.runs for seed in about.seeds}
         if odd := {r.attack for r in self.records} - _KNOWN:
             raise ValueError(f"unknown attack {min(odd)!r}")
+        if odd := {r.attack.removesuffix("-noise") for r in self.records} - {"none", *self.axes}:
+            raise ValueError(f"what the strength of {min(odd)!r} counts is missing")
         if (
             len(found) < len(self.records)
             or {f[:2] for f in found} != known

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sacl.errors import DataError, RunError, SaclError
+from sacl.experiment.digests import check_files
 from sacl.experiment.recipe import Recipe
 from sacl.experiment.run import METRICS_FILE, PREDICTIONS_FILE, RESULT_FILE, read_result
 from sacl.experiment.study import open_study, seed_folder
@@ -181,6 +182,7 @@ def _read_seed(folder: Path, seed: int) -> _Read:
             where=str(folder),
             remedy="Train the chosen settings with `sacl train`",
         )
+    check_files(folder, result.get("files"))
     try:
         checked = _Result.model_validate(result)
     except ValidationError as error:

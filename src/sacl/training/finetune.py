@@ -93,7 +93,8 @@ class Finetuned:
                 for name in digests(base):
                     if name != "config.json" and ".safetensors" not in name:
                         shutil.copyfile(base / name, new / name)
-                (new / CARD_FILE).write_text(json.dumps(self.card, indent=1) + "\n", encoding="utf-8")
+                card = {**self.card, "files": digests(new)}
+                (new / CARD_FILE).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
                 moved(new, folder)
         except (OSError, SafetensorError) as error:
             found = f"the encoder cannot be written ({reason(error)})"

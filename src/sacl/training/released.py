@@ -151,6 +151,8 @@ def _zipped(data: bytes, where: str) -> Iterator[BinaryIO]:
         if unpacked > len(data):  # PyTorch stores and never packs
             found = f"it has {len(data)} bytes and would unpack to {unpacked}"
             raise ModelError(found, where=where, remedy=_REMEDY)
+        if archive.testzip():  # PyTorch does not look at the sums of what it reads
+            raise ModelError("it is damaged: a checksum in it is not that of its content", where=where, remedy=_REMEDY)
         for entry in entries:
             if entry.filename.lower().endswith(".pkl"):  # PyTorch finds an entry whatever its case
                 yield io.BytesIO(archive.read(entry))
