@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 app.command(short_help="Train on the sample corpus, and show the table.")(train.demo)
 app.add_typer(data.app, name="data")
-app.command()(data.encode)
+app.command(cls=ray.RayCommand)(data.encode)
 app.command(name="train", cls=ray.RayCommand, short_help="Train a recipe, seed by seed, and score it.")(train.train)
 app.command(short_help="Score the models of a run again, from their files.")(train.evaluate)
 app.command(cls=ray.RayCommand, short_help="Name the emotion of every utterance of a file.")(models.predict)

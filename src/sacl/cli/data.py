@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sacl.cli import show
+from sacl.cli.ray import Ray
 
 if TYPE_CHECKING:
     from sacl.conversation import Corpus
@@ -128,6 +129,7 @@ def encode(
     out: Annotated[Path | None, typer.Option(help="Folder for the vectors; by default the cache.")] = None,
     data: DataFolder = None,
     cache: Cache = None,
+    ray: Ray = None,
     json: Json = False,
     finetune: Annotated[
         bool, typer.Option("--finetune", help="Adapt the encoder on single training utterances first; needs --out.")
@@ -153,9 +155,19 @@ def encode(
     if (given or threads) and not finetune:
         name = next(iter(given), "threads").replace("_", "-")
         raise FeatureError("it is a setting of --finetune", where=f"--{name}", remedy="Add --finetune, or leave it out")
+    if finetune and ray is not None:
+        raise FeatureError("one machine fine-tunes", where="--ray", remedy="Leave it out, and encode with OUT/encoder")
+    if ray is not None:
+        from sacl.scale.cluster import require_ray
+
+        require_ray(ray)
     # The split that `train --features` reads, whichever validation a recipe draws from it.
     loaded = load_corpus(corpus, data, **({"validation": "fixed"} if corpus in DRAWN else {}))
     reader = Encoder.load(encoder, pooling=pooling, layer=layer)  # type: ignore[arg-type]
+    if ray is not None:
+        from sacl.scale.encoding import RayEncoder
+
+        reader = RayEncoder.on(reader, ray)
     card: dict[str, Any] | None = None
     with show.progress() as progress:
         if finetune:

@@ -20,8 +20,8 @@ Ray = Annotated[
     typer.Option(
         "--ray",
         metavar="[ADDRESS]",
-        help="Work on Ray (pip install 'sacl[scale]'): the cluster whose head is at host:port; without an address the "
-        "one of this machine, which is started if need be.",
+        help="Work on Ray (pip install 'sacl[scale]'): the cluster whose head is at host:port, or auto, the one that "
+        "runs on this machine; without an address RAY_ADDRESS, else one that is started here for the job.",
     ),
 ]
 

@@ -15,7 +15,7 @@ from typing import Any
 from sacl.errors import RunError, SaclError
 
 LOCAL = "local"
-"""In place of an address: the Ray that runs on this machine, or that RAY_ADDRESS names; without one, it is started."""
+"""In place of an address: the cluster that RAY_ADDRESS names; without it, a Ray that is started here for the job."""
 
 ADDRESS = re.compile(r"auto|local|[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
@@ -52,7 +52,7 @@ def connected(address: str = LOCAL) -> Iterator[Any]:
     """Within, `ray` is connected; afterwards no longer, and a Ray that was started for it is gone.
 
     Args:
-        address: `local`; or, from a machine of a cluster, `auto`, or `host:port` of its head.
+        address: `local`; or, on a machine of a cluster, `host:port` of its head, or `auto`: whichever runs there.
 
     Raises:
         RunError: Ray is not installed, there is none at the address, or it does not let us in.
@@ -83,6 +83,26 @@ def connected(address: str = LOCAL) -> Iterator[Any]:
             ray.shutdown()
 
 
+@contextmanager
+def told(where: str) -> Iterator[None]:
+    """What a worker of Ray Data meets within is raised as what it is: an error that the user can mend, or a RunError.
+
+    Args:
+        where: the place that the latter names.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        inner = cause(error)
+        if isinstance(inner, SaclError):
+            raise inner from error
+        last = next(iter(str(inner).strip().splitlines()[-1:]), type(inner).__name__)
+        remedy = "Mend that, and give the same command: what is done is kept"
+        raise RunError(f"Ray gave up ({last[:300]})", where=where, remedy=remedy) from error
+
+
 def cause(error: BaseException) -> BaseException:
     """What went wrong in the worker; of a RayTaskError, perhaps of several around each other, the innermost."""
     while not isinstance(error, SaclError) and getattr(error, "cause", None) is not None:
@@ -98,20 +118,12 @@ def _connect(ray: Any, address: str) -> None:
         "runtime_env": {"env_vars": handed} if handed else None,
     }
     try:
-        if address == LOCAL:
-            try:
-                ray.init("auto", **options)
-            except ConnectionError:
-                # Its ports are open to this machine alone.
-                ray.init(
-                    "local",
-                    include_dashboard=False,
-                    object_store_memory=_STORE,
-                    _node_ip_address="127.0.0.1",
-                    **options,
-                )
+        if address == LOCAL and not os.environ.get("RAY_ADDRESS"):
+            # Not one that may be found running: it may be anybody's. Its ports are open to this machine alone.
+            options |= {"include_dashboard": False, "object_store_memory": _STORE, "_node_ip_address": "127.0.0.1"}
+            ray.init("local", **options)
         else:
-            ray.init(address, **options)
+            ray.init(os.environ["RAY_ADDRESS"] if address == LOCAL else address, **options)
     except Exception as error:  # of Ray's start, many kinds
         told = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise RunError(

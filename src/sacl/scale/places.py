@@ -132,8 +132,11 @@ def _system(address: str) -> tuple[Any, str]:
 
 def _address(pattern: str, path: str) -> str:
     """The address of what was found; as the pattern, a path may be relative to where the command was called."""
-    if not is_local(pattern):
-        return f"{pattern.partition('://')[0]}://{path.lstrip('/') if '://' in path else path}"
+    if "://" in path:
+        return path
+    scheme, _, _ = pattern.rpartition("://")
+    if scheme:
+        return f"{scheme}://{path if scheme == 'file' else path.lstrip('/')}"
     here = Path.cwd()
     inside = not Path(pattern).is_absolute() and Path(path).is_relative_to(here)
     return str(Path(path).relative_to(here)) if inside else path

@@ -28,9 +28,9 @@ from sacl.recognizer import EmotionRecognizer
 from sacl.recognizer.recognition import check_threshold
 from sacl.rows import Columns
 from sacl.scale import places
-from sacl.scale.cluster import LOCAL, cause, connected
+from sacl.scale.cluster import LOCAL, connected, told
 from sacl.scale.records import CHARACTERS, RECORDS, Kind, Part, Record, conversation, kind_of, parts
-from sacl.scale.results import Result, Written, malformed, written
+from sacl.scale.results import Result, Written, malformed, refuse_namesakes, written
 from sacl.training.trained import MODEL_FILE
 
 JOB_FILE, MALFORMED_FILE = "job.json", "malformed.jsonl"
@@ -103,16 +103,15 @@ def predict_on_ray(
         RunError: the folder holds another job, or Ray fails. DataError: no files, or a place that cannot be written.
     """
     check_threshold(threshold, recognizer.labels)
+    if format == "parquet":
+        refuse_namesakes(recognizer.labels)
     files = places.found(pattern)
     kinds = {source: kind_of(source, input_format) for source in files}
     job = Job(out, format, threshold, columns, tuple(recognizer.labels), str(Path.cwd()), trust_code)
     with held(Path(out)) if places.is_local(out) else nullcontext():
         _begin(job, recognizer, files)
-        with connected(address) as ray:
-            try:
-                counts = _counts(ray, job, kinds, progress)
-            except ray.exceptions.RayError as error:
-                raise _told(error, out) from error
+        with connected(address) as ray, told(where=out):
+            counts = _counts(ray, job, kinds, progress)
         return Summary(len(files), *counts, _gather(job))
 
 
@@ -270,17 +269,6 @@ def _gather(job: Job) -> int:
     if lines:
         places.write(places.joined(job.out, MALFORMED_FILE), lines)
     return lines.count(b"\n")
-
-
-def _told(error: BaseException, out: str) -> SaclError:
-    """What a worker met, as the user is told."""
-    inner = cause(error)
-    if isinstance(inner, SaclError):
-        return inner
-    told = next(iter(str(inner).strip().splitlines()[-1:]), type(inner).__name__)
-    return RunError(
-        f"Ray gave up ({told[:300]})", where=out, remedy="Mend that, and give the same command: what is done is kept"
-    )
 
 
 def _name(source: str) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from sacl.errors import DataError
 from sacl.recognizer.writing import Recognised, conversation_object, csv_header, csv_rows
 from sacl.scale.records import Record
 
@@ -48,13 +49,21 @@ def malformed(source: str, faults: Sequence[tuple[Record, str]]) -> bytes:
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
+def refuse_namesakes(labels: Iterable[str]) -> None:
+    """Raises a DataError for a label that is called as a column of the results is: Parquet is not read with two."""
+    same = next((label for label in labels if label in ["source", "line", *csv_header(())]), None)
+    if same is not None:
+        raise DataError(
+            f"the emotion {same!r} has the name of a column", where="--format parquet", remedy="Write jsonl or csv"
+        )
+
+
 def _parquet(header: Sequence[str], rows: Sequence[Sequence[Any]], labels: Sequence[str]) -> bytes:
     import pyarrow as pa
     from pyarrow import parquet
 
-    # By position: a label may be called as another column is.
-    numbers = {"line": pa.int64(), "time": pa.float64()}
-    kinds = [numbers.get(name, pa.string()) for name in header[: -len(labels) - 1]] + [pa.float64()] * (len(labels) + 1)
+    numbers = dict.fromkeys(["time", "probability", *labels], pa.float64()) | {"line": pa.int64()}
+    kinds = [numbers.get(name, pa.string()) for name in header]
     columns = [[_number(row[i]) if kind != pa.string() else row[i] for row in rows] for i, kind in enumerate(kinds)]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
     out = io.BytesIO()
