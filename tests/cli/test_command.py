@@ -242,3 +242,15 @@ def test_the_installed_command_is_this_one(trained: Any) -> None:
     done = subprocess.run([command, "evaluate", "nowhere"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "sacl: nowhere: it is no run directory. Name one that `sacl train` made\n"
+
+
+def test_what_to_run_next_is_a_command_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from sacl.cli.train import _show_models
+
+    monkeypatch.setattr(sys, "argv", [".venv/bin/sacl", "demo"])
+    for path, command in ((tmp_path, ".venv/bin/sacl"), (Path(sys.executable).parent, "sacl")):
+        monkeypatch.setenv("PATH", str(path))
+        _show_models(Path("runs/demo"))
+        assert capsys.readouterr().out.splitlines()[-1] == f"    {command} predict runs/demo FILE"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -218,7 +220,10 @@ def _show_results(
 
 def _show_models(folder: Path) -> None:
     show.console().print("The models are there. Try the best on a file with a line `Speaker: text` a turn:")
-    print(f"    sacl predict {folder} FILE")
+    started = sys.argv[0]
+    # `make demo` runs it in an environment that is not activated.
+    command = started if shutil.which("sacl") is None and Path(started).name == "sacl" else "sacl"
+    print(f"    {command} predict {folder} FILE")
 
 
 def parsed_seeds(text: str) -> list[int]:
