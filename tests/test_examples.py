@@ -20,7 +20,7 @@ def run(name: str, *arguments: object, folder: Path, typed: str = "", code: int 
     """What an example prints; it may not warn."""
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / name, *map(str, arguments)],
-        cwd=folder, input=typed, capture_output=True, text=True, timeout=240,
+        cwd=folder, input=typed, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert done.stderr == ""
@@ -105,7 +105,7 @@ def test_a_notebook_is_stored_without_outputs_and_runs_from_top_to_bottom(notebo
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "script.py"], cwd=tmp_path, env=os.environ | {"MPLBACKEND": "agg"},
-        capture_output=True, text=True, timeout=240,
+        capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     drawn = sorted(path.stem for path in (tmp_path / "figures").glob("*.svg"))
