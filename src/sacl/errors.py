@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LONGEST_PART = 600
+"""Characters of each part of an error; the middle of a longer one is left out."""
+
 
 class SaclError(Exception):
     """An error whose cause lies in what the user gave, told in one line.
@@ -18,7 +21,15 @@ class SaclError(Exception):
 
     def __init__(self, found: str, *, where: str = "", remedy: str = "") -> None:
         self.found, self.where, self.remedy = found, where, remedy
-        super().__init__(f"{where}: " * bool(where) + found + f". {remedy}" * bool(remedy))
+        told = (f"{_fit(where)}: " * bool(where), _fit(found), f". {_fit(remedy)}" * bool(remedy))
+        super().__init__("".join(told))
+
+
+def _fit(part: str) -> str:
+    """Fit for a line that a person reads: what a file says may be a megabyte long, or move a terminal's cursor."""
+    if len(part) > LONGEST_PART:
+        part = f"{part[: LONGEST_PART // 2]} ... {part[-LONGEST_PART // 2 :]}"
+    return part if part.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
 
 
 class DataError(SaclError):

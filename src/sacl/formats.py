@@ -32,7 +32,7 @@ Written = Literal["jsonl", "csv", "txt"]
 _DATED = re.compile(rf"[\[(<]?{DATE}")
 _TIMED = re.compile(r"[0-9][.:h][0-9]{2}")
 
-LARGEST_EXPORT = 512 * 2**20
+LARGEST_EXPORT = 128 * 2**20
 """Characters. It is held as a whole; a larger file is hardly a chat's."""
 
 

@@ -23,6 +23,9 @@ Progress = Callable[[str, int, int], None]
 LONGEST_LINE = 64 * 2**20
 """A longer line is taken for a file of another kind rather than read into memory."""
 
+UNPACKED_FREELY, MOST_PACKED = 2**20, 50
+"""Of a gzipped file: so many bytes, and beyond them so many for each packed one. Conversations pack 3 to 10 times."""
+
 DATE = r"(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:[0-9]{4}|[0-9]{2}))(?![0-9])"
 _CLOCK = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,6})?)?(?:\s?[AaPp]\.?[Mm]\b\.?|Z\b|[+-][0-9]{2}:?[0-9]{2})?"
 _WHEN = rf"(?:{DATE}(?:(?:T|,?\s+){_CLOCK})?|{_CLOCK})"
@@ -89,14 +92,21 @@ def numbered_lines(
             a stream, characters read of 0, since its length is not known.
 
     Raises:
-        DataError: it cannot be read, is not UTF-8, or holds NUL characters.
+        DataError: it cannot be read, is not UTF-8, holds NUL characters, or unpacks to far more than it weighs.
     """
     n = read = told = 0
     try:
         with _opened(source, name) as (stream, position, total):
+            packed = position if Path(name).suffix == ".gz" else None
             while raw := stream.readline(LONGEST_LINE):
                 n += 1
                 read += len(raw)
+                if packed is not None and read > UNPACKED_FREELY and read > UNPACKED_FREELY + MOST_PACKED * packed():
+                    raise DataError(
+                        f"it unpacks to more than {MOST_PACKED} times its size",
+                        where=place(file=name, line=n),
+                        remedy="It is no file of conversations; if you know it, unpack it first",
+                    )
                 if progress is not None and read - told >= 2**20:
                     progress("read", read if position is None else position(), total)
                     told = read

@@ -84,7 +84,7 @@ def read_slack_folder(folder: Path, gap: float | None = None) -> Iterator[Conver
 def _channels(folder: Path) -> dict[Path, list[Path]]:
     """Folders of channels with their days, in order."""
     try:
-        own = _days(folder)
+        own = _days(folder.resolve())
         below = {} if own else {f: _days(f) for f in sorted(folder.iterdir()) if kind_of(f) == "folder"}
     except OSError as error:
         raise DataError(
@@ -94,7 +94,16 @@ def _channels(folder: Path) -> dict[Path, list[Path]]:
 
 
 def _days(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if _DAY.fullmatch(file.name))
+    days = sorted(file for file in folder.iterdir() if _DAY.fullmatch(file.name))
+    _refuse_links([folder, *days])
+    return days
+
+
+def _refuse_links(paths: Sequence[Path]) -> None:
+    """An export holds none; a stranger's could lead to any file of this machine."""
+    for path in paths:
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise DataError("it is a link, or no file", where=str(path), remedy="Export it again, or leave it out")
 
 
 def _conversations(messages: Sequence[_Message], gap: float | None, name: str, channel: str) -> Iterator[Conversation]:
@@ -167,6 +176,7 @@ def _listed_people(folder: Path | None) -> Mapping[str, str]:
     path = next((path for path in places if kind_of(path) == "file"), None)
     if path is None:
         return {}
+    _refuse_links([path])
     found = _document(numbered_lines(path, str(path)), str(path))
     if not isinstance(found, list) or not all(isinstance(user, dict) for user in found):
         raise DataError("it is not Slack's list of people", where=str(path), remedy="Put it elsewhere")

@@ -26,6 +26,7 @@ from sacl.features.files import (
 )
 from sacl.features.packed import packed
 from sacl.features.pieces import Pieces
+from sacl.textfile import kind_of
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,7 @@ class Encoder:
         name, commit = str(name_or_path), None
         if name == "minilm":
             folder = minilm_folder()
-        elif Path(name).is_dir():
+        elif kind_of(Path(name)) == "folder":
             # Absolute: a model that is trained on its vectors is to find it from every place.
             folder = Path(name).absolute()
             name = str(folder)

@@ -57,13 +57,14 @@ def find_model(path: Path) -> Path:
     Raises:
         ModelError: there is none.
     """
-    if path.is_file() or (path / MODEL_FILE).exists():
+    if kind_of(path) != "nothing" and (path.is_file() or (path / MODEL_FILE).exists()):
         return path / MODEL_FILE if path.is_dir() else path
     from sacl.experiment.run import RESULT_FILE, read_result
 
-    complete = [folder.parent for folder in sorted(path.glob(f"seed-*/{RESULT_FILE}"))]
+    is_folder = kind_of(path) == "folder"
+    complete = [folder.parent for folder in sorted(path.glob(f"seed-*/{RESULT_FILE}"))] if is_folder else []
     if not complete:
-        found = "it holds no completed model" if path.is_dir() else "there is no such file or folder"
+        found = "it holds no completed model" if is_folder else "there is no such file or folder"
         remedy = "Name a run's folder, a model.safetensors, or a model of the hub as owner/name"
         raise ModelError(found, where=str(path), remedy=remedy)
     return max(complete, key=lambda folder: read_result(folder)["valid"]["weighted_f1"]) / MODEL_FILE
