@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sacl.conversation import LabelSet
-from sacl.errors import DataError, ModelError, RecipeError, RunError
+from sacl.errors import DataError, ModelError, NumericalError, RecipeError, RunError, place
 from sacl.model.batch import ConversationBatch, ConversationItem
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.checkpoint import load, save
@@ -158,14 +158,18 @@ class Fit:
         """Trains to the early stop or the last epoch; `on_epoch` is given each epoch's figures, resumed ones first.
 
         Raises:
-            NumericalError: a loss that is not finite; the last epoch's checkpoint stays.
+            NumericalError: a loss that is not finite, with seed, epoch, step and the batch's conversations; the last
+                epoch's checkpoint stays.
         """
         keep_freed_memory()
         for figures in self.history:
             if on_epoch is not None:
                 on_epoch(figures)
         while len(self.history) < self.training.epochs and not self.selection.should_stop:
-            self.history.append(self._epoch())
+            try:
+                self.history.append(self._epoch())
+            except NumericalError as error:
+                raise self._placed_error(error) from error
             if self.checkpoint is not None and (self.processes is None or self.processes.first):
                 self._save(self.checkpoint)
             if on_epoch is not None:
@@ -213,6 +217,12 @@ class Fit:
         }
         # In this order: a monitor must not stand in for what selects.
         return (self.monitor(self.model) if self.monitor else {}) | figures
+
+    def _placed_error(self, error: NumericalError) -> NumericalError:
+        """With the seed and the epoch, and what is left."""
+        where = place(seed=self.of["seed"], epoch=len(self.history) + 1)
+        kept = f"; the checkpoint keeps epoch {len(self.history)}" if self.history and self.checkpoint else ""
+        return NumericalError(error.found, where=f"{where}, {error.where}", remedy=f"{error.remedy}{kept}")
 
     def _batches(self, items: Sequence[ConversationItem], order: Sequence[int]):  # type: ignore[no-untyped-def]
         batches = make_batches(items, order, self.training.batch_size, self.model_settings, self.processes)
@@ -309,4 +319,6 @@ def _placed(batch: ConversationBatch, training: TrainingSettings) -> Conversatio
 def _labelled(items: Sequence[ConversationItem], split: str, training: TrainingSettings) -> Sequence[ConversationItem]:
     if not any((item.labels >= 0).any() for item in items):
         raise DataError(f"the split {split!r} has no labelled utterance", remedy="Label some of it")
+    if split == "train" and len({int(label) for item in items for label in item.labels if label >= 0}) < 2:
+        raise DataError("the split 'train' has a single emotion: there is nothing to learn", remedy="Label others too")
     return items
