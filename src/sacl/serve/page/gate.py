@@ -9,7 +9,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -62,11 +61,11 @@ class Gate:
 
     Args:
         page: Gradio's application.
-        blocks: what it shows.
+        blocks: what it shows, of gr.Blocks.
         service: reads large bodies in a thread of its own.
     """
 
-    def __init__(self, page: Callable[..., Awaitable[None]], blocks: gr.Blocks, service: Service) -> None:
+    def __init__(self, page: Callable[..., Awaitable[None]], blocks: Any, service: Service) -> None:
         self._page, self._blocks, self._service = page, blocks, service
         self._visitors: dict[str, str] = {}  # session -> client, of those for whom something is held
 
@@ -176,11 +175,13 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 def _fits(component: Any, value: object) -> bool:
     """Whether a component of the page may have sent it."""
-    if isinstance(component, gr.State):
-        return value is None
-    if isinstance(component, gr.Slider):
-        return type(value) in (int, float) and component.minimum <= value <= component.maximum  # type: ignore[operator]
-    return value is None or isinstance(value, str)
+    match component.get_block_name():
+        case "state":
+            return value is None
+        case "slider":
+            return type(value) in (int, float) and component.minimum <= value <= component.maximum
+        case kind:
+            return kind == "textbox" and (value is None or isinstance(value, str))
 
 
 def _is_plain(value: object) -> bool:
