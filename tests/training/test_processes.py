@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from sacl.conversation import LabelSet
 from sacl.errors import NumericalError, RecipeError, RunError
-from sacl.model.batch import ConversationItem
+from sacl.model.batch import ConversationItem, collate
 from sacl.model.build import MODELS, build_model
+from sacl.model.dual_lstm import mask_generator
 from sacl.settings import ModelSettings, ObjectiveSettings, TrainingSettings
 from sacl.training.fit import Fit
 from sacl.training.objective import SACL, Forward
@@ -251,6 +252,22 @@ def test_all_are_told_what_the_first_has_and_refuse_alike_what_is_no_number(fold
     told = [json.loads((folder / f"told {rank} of {size}.json").read_text()) for rank in range(size)]
     assert told == [{"who": {"rank": 0, "x": [0.1, "\u00fc"]}, "nan": told_of_nan(None)}] * size
     assert "c5" in told[0]["nan"]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_share_has_the_scores_that_its_utterances_have_in_the_whole_batch(kind: str) -> None:
+    """In one share nobody speaks twice, so that its speaker LSTM reads nothing; one is empty."""
+    settings = ModelSettings(kind=kind, hidden_size=8, layers=2, dropout=0.5)
+    items = items_of(4, seed=5)
+    items[2] = ConversationItem("once each", torch.ones(2, WIDTH).double(), np.array([0, 1]), np.array([0, 1]))
+    torch.manual_seed(0)
+    model = build_model(settings, WIDTH, len(LABELS)).double()
+    whole = collate(items)
+    expected = model(whole, mask_generator(whole, 7)).log_probabilities
+    parts = [collate(items, share=share) for share in (slice(0, 2), slice(2, 3), slice(3, 3), slice(3, 4))]
+    found = [model(part, mask_generator(part, 7)).log_probabilities for part in parts]
+    torch.testing.assert_close(torch.cat(found), expected, rtol=0, atol=1e-12)
+    assert [len(part) for part in found][1:3] == [2, 0]
 
 
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=20), size=st.integers(2, 6))
