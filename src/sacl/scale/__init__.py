@@ -2,6 +2,7 @@
 
 cluster.py      a Ray that is running is found, or one is started here, and stopped again
 studies.py      tasks of `sacl.experiment.study` as trials of Ray Tune: it places, retries and prunes them
+training.py     the same tasks one after another, each trained by all workers of Ray Train together
 places.py       files by fsspec address: listed, read, and written whole
 records.py      a file of conversations -> parts of some hundred records, each with its line; nothing is parsed yet
 results.py      a part's results as one file: JSONL, CSV or Parquet; and what could not be read
