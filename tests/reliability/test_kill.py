@@ -28,6 +28,10 @@ MOST_SECONDS = 240
 """Of a whole run, on a machine that has much else to do."""
 
 
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(
     home: Path, *options: str, jobs: int = 1, kill: dict[str, Any] | None = None
@@ -44,6 +48,8 @@ def running(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What was started in the background, these tests for one, hands down to its children that Ctrl-C is ignored.
+        preexec_fn=heed_interrupts,
     )
     try:
         yield process
@@ -171,6 +177,48 @@ def test_killed_at_five_moments_and_resumed_it_gives_the_same_bits(whole: Whole,
         fell = killed(whole, tmp_path / str(n), draw, at, jobs, whom)
         print(f"draws of {seed}: to be killed at {at}, {jobs} at a time, {whom}: it was at {fell}")
         assert_resumes_to_the_same(whole, tmp_path / str(n), by_command=False)
+
+
+def told_to_stop(whole: Whole, home: Path, draw: random.Random, at: str, by: signal.Signals) -> bool:
+    """Runs it and interrupts it at a random moment of such a step; whether it had not ended before."""
+    nth = draw.randrange(len(whole.steps[at]))
+    after = draw.uniform(0, whole.steps[at][nth])
+    if at not in OF_FEATURES:
+        shutil.copytree(whole.home / "cache", home / "cache")
+    with running(home, kill={"at": at, "nth": nth + 1, "after": after, "whom": "all", "signal": by}) as process:
+        _, told = process.communicate(timeout=MOST_SECONDS)
+    if process.returncode == 0:
+        return False
+    assert process.returncode == 130, told
+    assert told == "sacl: interrupted. Completed epochs are kept: go on with the same command and --resume\n"
+    assert not list(home.rglob("*.part")), "what it wrote when it was told to stop is still there"
+    return True
+
+
+@pytest.mark.parametrize(("at", "by"), [("encode", signal.SIGINT), ("write the checkpoint", signal.SIGTERM)])
+def test_told_to_stop_it_says_one_line_and_resumed_it_gives_the_same_bits(
+    whole: Whole, tmp_path: Path, at: str, by: signal.Signals
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"draws of {seed}")
+    assert told_to_stop(whole, tmp_path, random.Random(seed), at, by)
+    assert_resumes_to_the_same(whole, tmp_path, by_command=False)
+
+
+@pytest.mark.soak
+def test_told_to_stop_at_thirty_moments_it_gives_the_same_bits(whole: Whole, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    draw = random.Random(seed)
+    stopped = Counter[str]()
+    for n in range(30):
+        at, by = [*whole.steps][n % len(whole.steps)], draw.choice((signal.SIGINT, signal.SIGTERM))
+        home = tmp_path / str(n)
+        fell = told_to_stop(whole, home, draw, at, by)
+        stopped[at if fell else "it had ended"] += 1
+        print(f"{n}: {by.name} at {at}: {'it stopped' if fell else 'it had ended'}", flush=True)
+        assert_resumes_to_the_same(whole, home, by_command=False)
+        shutil.rmtree(home)
+    print(f"draws of {seed}: {dict(stopped)}")
 
 
 @pytest.mark.soak
