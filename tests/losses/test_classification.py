@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from sacl.losses import focal_loss
+from sacl import SACL, Forward, ObjectiveSettings
+from sacl.losses import focal_loss, require_log_probabilities
 
 CLASSES = 4
 
@@ -123,3 +124,17 @@ def test_huge_logits_give_finite_losses_and_gradients(gamma: float, dtype: torch
     assert loss.item() == pytest.approx(2e5, rel=1e-4)
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def test_scores_for_log_probabilities_are_refused() -> None:
+    scores = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    for fine in (scores.log_softmax(1), scores.log_softmax(1).half(), scores[:0], scores * torch.nan):
+        require_log_probabilities(fine)
+    with pytest.raises(ValueError, match=r"adds up to 10.1, not to 1: return scores.log_softmax\(dim=1\)"):
+        require_log_probabilities(scores)
+    with pytest.raises(ValueError, match="not to 1"):
+        require_log_probabilities(100 * scores)
+    head = torch.nn.Linear(2, 2)
+    objective = SACL(head, {}, ObjectiveSettings(adversary={"kind": "none"}))
+    with pytest.raises(ValueError, match="not to 1"):
+        objective.backward(lambda: Forward(3 * head(scores), scores, torch.tensor([0, 1])))

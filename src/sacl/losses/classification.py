@@ -45,3 +45,22 @@ def focal_loss(
     if class_weights is not None:
         loss = class_weights[labels] * loss
     return loss.sum() if reduction == "sum" else loss.sum() / max(len(loss), 1)
+
+
+def require_log_probabilities(log_probabilities: Tensor) -> None:
+    """Refuses scores that no log-softmax was taken of: every loss here is nonsense on them, and none would say so.
+
+    One row tells; one that is not finite is for others to tell of.
+
+    Args:
+        log_probabilities: shape (utterances, emotions).
+
+    Raises:
+        ValueError: the first row does not add up to 1.
+    """
+    log_total = log_probabilities[:1].detach().logsumexp(dim=1)
+    if bool(((log_total.abs() > 0.1) & log_total.isfinite()).any()):
+        total = log_total.double().exp().item()
+        raise ValueError(
+            f"a row of log-probabilities adds up to {total:.3g}, not to 1: return scores.log_softmax(dim=1)"
+        )

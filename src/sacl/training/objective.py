@@ -31,7 +31,7 @@ from sacl.adversary import (
     statistics_kept,
     watched,
 )
-from sacl.losses import focal_loss, nt_xent, sup_con
+from sacl.losses import focal_loss, nt_xent, require_log_probabilities, sup_con
 from sacl.settings import ObjectiveSettings
 from sacl.training.processes import Processes
 
@@ -166,7 +166,7 @@ class SACL:
             accumulated: needed where earlier micro-batches' gradients are kept elsewhere than in `.grad`.
 
         Raises:
-            ValueError: a parameter to perturb that has been frozen since, or a module that does not run exactly once.
+            ValueError: a frozen parameter, a module that does not run exactly once, or scores for log-probabilities.
         """
         closure = self._of_all(closure)
         channel, points = self._channel(draw)
@@ -232,8 +232,8 @@ class SACL:
     def _terms(self, forward: Forward, contrastive_weight: float) -> Terms:
         s = self.settings
         log_probabilities, embeddings, labels, mask = forward
-        if s.contrast_on == "log_probabilities":
-            embeddings = log_probabilities
+        require_log_probabilities(log_probabilities)
+        embeddings = log_probabilities if s.contrast_on == "log_probabilities" else embeddings
         if mask is not None and not bool(mask.all()):
             log_probabilities, embeddings, labels = log_probabilities[mask], embeddings[mask], labels[mask]
         classification = focal_loss(
