@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Mount, Route
 
 from sacl.recognizer import EmotionRecognizer
+from sacl.serve import guard
 from sacl.serve.app import create_app
 from sacl.serve.bodies import Bodies
 from sacl.serve.guard import Guard
@@ -90,6 +91,30 @@ def test_nothing_is_answered_without_the_token(served: Any, path: str) -> None:
         return [a.status_code for a in answers]
 
     assert set(served(work, token=TOKEN)) == {401}
+
+
+def test_the_token_is_compared_in_constant_time_alone(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that comparison says no, no other one says yes: to the right token, the right cookie, the right address."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def never(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return False
+
+    async def work(client: Any) -> None:
+        cookie = (await client.get(f"/?token={TOKEN}")).headers["set-cookie"].partition(";")[0]
+        client.cookies.clear()
+        monkeypatch.setattr(guard.hmac, "compare_digest", never)
+        for path, headers in (
+            ("/health", {"authorization": f"Bearer {TOKEN}"}),
+            ("/health", {"cookie": cookie}),
+            (f"/?token={TOKEN}", {}),
+        ):
+            compared.clear()
+            assert (await client.get(path, headers=headers)).status_code == 401
+            assert any(one == other for one, other in compared)
+
+    served(work, token=TOKEN)
 
 
 def test_a_browser_shows_the_token_once_and_keeps_a_cookie(served: Any) -> None:

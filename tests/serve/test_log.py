@@ -90,6 +90,59 @@ def test_logs_and_metrics_hold_neither_texts_nor_speakers_nor_ids(ask: Any, serv
     assert "sacl_encoded_texts_total 3.0" in metrics
 
 
+SECRET = "xylophone"
+BODIES = [
+    {"utterances": [{"speaker": SECRET, "text": SECRET, "id": SECRET, "emotion": SECRET}], "id": SECRET},
+    {"conversation": {"utterances": [{"speaker": SECRET, "text": SECRET}]}, "utterance": 0},
+    {"conversation": {"utterances": [{"speaker": SECRET, "text": SECRET}]}, "utterance": SECRET},
+    {"speaker": SECRET, "text": SECRET},
+    {"speaker": SECRET, "text": "fails"},
+    {"utterances": [{"speaker": SECRET, "text": f"{SECRET} fails"}]},
+    {"utterances": [{"speaker": SECRET, "vector": [SECRET]}], "threshold": SECRET},
+    {"utterances": [{"speaker": SECRET * 100, "text": SECRET * 10_000}]},
+    {"conversations": SECRET, "labels": [SECRET]},
+    {SECRET: SECRET},
+    [SECRET],
+]
+
+
+def test_a_word_that_is_sent_anywhere_is_in_no_log_and_in_no_metric(
+    ask: Any, service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In every place of every request to every route, also where that fails; logs of other libraries included."""
+    caplog.set_level(logging.DEBUG)
+    service.recognizer.encoder.refused = f"{SECRET} fails"  # type: ignore[union-attr]
+    headers = dict.fromkeys(("user-agent", "referer", "cookie", "x-forwarded-for", SECRET), SECRET)
+
+    async def work(client: Any) -> tuple[str, set[int]]:
+        statuses = set[int]()
+        paths = [*(await client.get("/openapi.json")).json()["paths"], "/v1/nothing", "/nothing", f"/{SECRET}"]
+        session = (await client.post("/v1/sessions")).json()["session"]
+        for path in (path.replace("{session_id}", id) for path in paths for id in (session, SECRET)):
+            for other in ({}, {"host": SECRET}, {"origin": f"http://{SECRET}"}, {"authorization": f"Bearer {SECRET}"}):
+                answer = await client.get(f"{path}?{SECRET}={SECRET}", headers=headers | other)
+                statuses.add(answer.status_code)
+            contents = [json.dumps(body).encode() for body in BODIES]
+            for content in [
+                *contents,
+                SECRET.encode(),
+                f'{{"{SECRET}": {SECRET}'.encode(),
+                f"\xff{SECRET}".encode("latin-1"),
+            ]:
+                statuses.add((await client.post(path, content=content, headers=headers)).status_code)
+        statuses.add((await client.request(SECRET, "/health")).status_code)
+        return (await client.get("/metrics")).text, statuses
+
+    metrics, statuses = ask(service, work)
+    assert statuses == {200, 400, 403, 404, 405, 410, 422, 500}
+    logged = "".join(
+        JsonLines().format(record) for record in caplog.records if record.name.partition(".")[0] != "httpx"
+    )
+    assert len(caplog.records) > 300
+    for written in (logged, metrics, *capfd.readouterr()):
+        assert SECRET not in written.lower()
+
+
 def test_two_servers_in_one_process_count_apart(ask: Any, recognizer: EmotionRecognizer) -> None:
     first, second = (Service(recognizer, None, Limits()) for _ in range(2))
     ask(first, posted("/v1/predict", json=CHAT))
