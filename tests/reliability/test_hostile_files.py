@@ -6,16 +6,19 @@ were. Time is the process's own, so that a busy machine fails nothing.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.util
 import io
 import json
 import os
 import pickle
+import runpy
 import struct
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +28,15 @@ import pytest
 import torch
 
 from sacl.conversation import LabelSet
-from sacl.errors import DataError, ModelError
+from sacl.errors import DataError, FeatureError, ModelError, RecipeError
+from sacl.experiment.recipe import load_recipe
+from sacl.features.encoder import Encoder
 from sacl.formats import read_conversations
+from sacl.settings import FeatureSettings, ModelSettings
 from sacl.textfile import UNPACKED_FREELY
+from sacl.training.checkpoint import save
 from sacl.training.released import LARGEST_FILE, import_released
+from sacl.training.trained import TrainedModel
 
 HERE = Path(__file__).parent
 SECONDS, MIB = 2.0, 1024
@@ -367,3 +375,60 @@ def test_conversations_that_pack_well_are_read(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress((line * 10).encode()))
     assert len(line) * 10 > UNPACKED_FREELY
     assert sum(map(len, read_conversations(path))) == 50_000
+
+
+OWN = "evil:Network"
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module on the path that leaves a mark when it is imported; the mark."""
+    (tmp_path / "evil.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "mark"
+
+
+def test_a_recipe_or_a_model_that_names_code_runs_none_of_it_untrusted(evil: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"name: r\ndescription: d\ndata: {{name: sample}}\nmodel: {{kind: '{OWN}'}}\n")
+    with pytest.raises(RecipeError, match="it would run code from outside this package, evil:Network"):
+        load_recipe(str(recipe))
+    settings = ModelSettings(kind=OWN).model_dump()
+    content = {"labels": ["joy"], "input_size": 1, "model": settings, "features": FeatureSettings().model_dump()}
+    save(tmp_path / "m.safetensors", "model", {"model.a": torch.ones(1)}, content | {"encoder": None, "about": {}})
+    with pytest.raises(ModelError, match="it would run code from outside this package, evil:Network"):
+        TrainedModel.load(tmp_path / "m.safetensors")
+    assert not evil.exists()
+    with pytest.raises(ModelError):  # it is the code that runs once it is trusted; it has no such class
+        TrainedModel.load(tmp_path / "m.safetensors", trust_code=True)
+    assert evil.exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"vocab_size": 10**9},
+        {"hidden_size": 2 * 10**5},
+        {"num_hidden_layers": 10**7},
+        {"max_position_embeddings": 10**9},
+        {"num_attention_heads": 0},
+        {"hidden_act": "__import__"},
+        {"model_type": "../x"},
+        {"attn_implementation": "owner/kernel"},
+        {"auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Network"}},
+        {"quantization_config": {"quant_method": "evil"}},
+    ],
+    ids=str,
+)
+def test_an_encoder_settings_run_nothing_and_take_no_memory(
+    evil: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    folder = runpy.run_path(str(HERE.parent / "fixtures" / "tiny_encoder.py"))["write_encoder"](tmp_path / "encoder")
+    (folder / "evil.py").write_bytes((tmp_path / "evil.py").read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    started = time.process_time()
+    with contextlib.suppress(FeatureError):
+        Encoder.load(folder).encode(["the cake"])
+    assert time.process_time() - started < 10 * SECONDS  # the first of them imports as well
+    assert not evil.exists()

