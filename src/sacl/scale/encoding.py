@@ -71,8 +71,13 @@ class RayEncoder(Encoder):
             kept += 1
         # As JSON, which holds half a surrogate pair too.
         todo = [json.dumps([texts[row] for row in rows]) for rows in blocks[kept:]]
-        if not todo:
-            return
+        for made in self._workers(todo, batch_size) if todo else ():
+            if begun is not None:
+                begun.keep(made)
+            yield made
+
+    def _workers(self, todo: list[str], batch_size: int) -> Iterator[np.ndarray]:
+        """The vectors of blocks of texts, in order."""
         with connected(self.address) as ray, told(where=f"encoder {self.identity['name']}"):
             ray.data.DataContext.get_current().execution_options.preserve_order = True
             workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -85,10 +90,7 @@ class RayEncoder(Encoder):
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(todo))),
             )
             for row in data.iter_rows():
-                made = np.frombuffer(row["vectors"], np.float32).reshape(-1, self.width)
-                if begun is not None:
-                    begun.keep(made)
-                yield made
+                yield np.frombuffer(row["vectors"], np.float32).reshape(-1, self.width)
 
 
 class _Worker:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,8 @@ def run_on_ray(
                     verbose=0,
                 ),
             )
-            results = tuner.fit()
+            with redirect_stdout(io.StringIO()):  # tables, and that a trial failed, though it is tried again
+                results = tuner.fit()
         except BaseException:
             for task in tasks:
                 remove_unfinished(task.folder)
@@ -134,16 +137,13 @@ def _halving(tasks: Sequence[Task]) -> Any:
 
 
 def _progress(tasks: Sequence[Task], on_epoch: SeedProgress | None) -> Any:
-    from ray.tune.progress_reporter import TrialProgressCallback
+    from ray import tune
 
     read = dict.fromkeys(range(len(tasks)), 0)
     told = 0.0
 
-    class Progress(TrialProgressCallback):  # type: ignore[misc]
-        """Reads the files that the tasks write, as a study on one machine does. In place of Tune's, which prints."""
-
-        def _print(self, msg: str) -> None:
-            pass
+    class Progress(tune.Callback):  # type: ignore[misc]
+        """Reads the files that the tasks write, as a study on one machine does."""
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             nonlocal told
