@@ -35,9 +35,12 @@ Workers = Annotated[
 class RayCommand(TyperCommand):
     """A command whose option `--ray` may stand without a value, which Typer has no way to say."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As Typer does, with the value filled in."""
-        return super().parse_args(ctx, with_address(args))
+    def make_parser(self, ctx: Any) -> Any:
+        """Typer's, to which the value is given."""
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+        parser.parse_args = lambda args: parse(with_address(args))  # type: ignore[method-assign]
+        return parser
 
 
 def with_address(words: list[str]) -> list[str]:
