@@ -18,7 +18,7 @@ import pytest
 from sacl.errors import SaclError
 
 EXAMPLES = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "examples.py"))["EXAMPLES"]
-CUTS, FLIPS, OF_SLOW = 250, 100, 20
+CUTS, FLIPS, OF_SLOW = 1500, 100, 20
 """Damages of a file; all of them where there are no more, and in the soak up to a hundred times as many."""
 
 
