@@ -257,6 +257,51 @@ def test_what_people_type_is_never_run(visit: Any) -> None:
     one.alert()
 
 
+MARKUP = (
+    "<script>window.caught=1</script>",
+    "<img src=x onerror=window.caught=1>",
+    "<svg/onload=window.caught=1>",
+    "<iframe srcdoc='<script>parent.caught=1</script>'></iframe>",
+    '"><b onmouseover="window.caught=1" autofocus onfocus=window.caught=1 tabindex=1>',
+    "<a href='javascript:window.caught=1'>press</a>",
+    "[press](javascript:window.caught=1) ![x](x) **bold** <details open ontoggle=window.caught=1>",
+    "javascript:window.caught=1",
+    "</textarea></button><style>*{display:none}</style><math><mtext><mglyph><style><img src=x onerror=window.caught=1>",
+    "${window.caught=1} {{constructor.constructor('window.caught=1')()}} <%= 1 %> {% raw %}",
+    "&lt;script&gt;window.caught=1&lt;/script&gt; &#60;b&#62;",
+)
+_GROWN = """(some) => some.flatMap((one) => [one, ...one.querySelectorAll("*")]).filter((one) =>
+  one.matches("script, img, iframe, a, style, math, details, strong") ||
+  [...one.attributes].some((a) => /^(on|autofocus)/.test(a.name) || /^\\s*javascript:/i.test(a.value))
+).map((one) => one.outerHTML)"""
+
+
+def test_no_markup_that_is_pasted_opened_or_typed_becomes_an_element_or_runs(visit: Any) -> None:
+    one = visit()
+
+    def check() -> None:
+        shown = one.page.locator(".turn:visible, .detail:visible, .plot:visible")
+        assert shown.count() >= 1
+        assert shown.evaluate_all(_GROWN) == []
+        assert one.page.evaluate("window.caught") is None
+
+    one.paste("\n".join(f"Ann: {text}" for text in MARKUP))
+    assert one.turns(len(MARKUP)) == list(MARKUP)
+    one.turn(1).click()
+    one.page.locator(".detail").wait_for()
+    check()
+    turns = [{"speaker": text, "text": f"said by {i}"} for i, text in enumerate(MARKUP)]
+    one.open("markup.jsonl", json.dumps({"id": MARKUP[1], "utterances": turns}).encode())
+    one.page.get_by_text("said by 0", exact=True).wait_for()
+    assert [one.turn(i).locator(".who b").inner_text() for i in range(len(MARKUP))] == list(MARKUP)
+    check()
+    one.page.get_by_role("tab", name="Live chat").click()
+    for i, text in enumerate(MARKUP, 1):
+        one.say(text, text)
+        assert one.turns(i)[0] == text
+    check()
+
+
 def test_a_request_that_is_refused_is_told(visit: Any) -> None:
     one = visit()
     one.paste("Ann: " + "hello " * 200_000)
