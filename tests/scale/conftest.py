@@ -112,8 +112,10 @@ def ray() -> Iterator[Namespace]:
     namespace = Namespace(folder)
     (folder / "code").mkdir()
     try:
-        options = ("--num-cpus=2", "--include-dashboard=false", f"--object-store-memory={200 * 2**20}")
-        namespace.start("--head", "--port=6379", *options)
+        # Without what need not run: a start is mostly Python's, several times over.
+        spared = ("--include-dashboard=false", "--no-monitor", "--include-log-monitor=false")
+        room = ("--num-cpus=2", f"--object-store-memory={200 * 2**20}")
+        namespace.start("--head", "--port=6379", *spared, *room)
         yield namespace
     finally:
         namespace.close()
