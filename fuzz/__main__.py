@@ -17,7 +17,7 @@ from random import Random
 
 from changes import changed
 
-SECONDS_AN_INPUT, MOST_MEGABYTES, LONGEST = 10, 2048, 8192
+SECONDS_AN_INPUT, MOST_MEGABYTES, LONGEST = 30, 2048, 8192
 """Of one input: time; memory of its process, PyTorch's own 400 or so included; bytes."""
 
 
