@@ -168,6 +168,10 @@ def files(ray: Any, recognizer: EmotionRecognizer) -> dict[str, list[Conversatio
     home = ray.folder / "chats"
     home.mkdir()
     recognizer.trained.save(ray.folder / MODEL_FILE)
+    (ray.folder / "code" / "dying.py").write_text(KILLS)
+    for name in ("Dies", "Slow"):
+        settings = recognizer.trained.settings.model_copy(update={"kind": f"dying:{name}"})
+        replace(recognizer.trained, settings=settings).save(ray.folder / f"{name}.safetensors")
     made = {f"{name}.jsonl{'.gz' * (name == 'b')}": chats(count, seed) for seed, (name, count) in enumerate(
         {"a": 700, "b": 300, "c": 1}.items()
     )}  # fmt: skip
@@ -208,7 +212,7 @@ def test_every_conversation_of_every_file_has_one_result_and_a_job_started_again
 
 
 KILLS = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 from sacl.model.dual_lstm import DualLSTM
 
@@ -221,6 +225,11 @@ class Dies(DualLSTM):
         if len(list(marks.iterdir())) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(batch)
+
+class Slow(DualLSTM):
+    def forward(self, batch):
+        time.sleep(1)
+        return super().forward(batch)
 """
 
 
@@ -228,15 +237,11 @@ class Dies(DualLSTM):
 def test_a_worker_that_is_killed_costs_nothing_and_doubles_nothing(
     ray: Any, recognizer: EmotionRecognizer, files: dict[str, list[Conversation]]
 ) -> None:
-    (ray.folder / "code" / "dying.py").write_text(KILLS)
-    trained = recognizer.trained
-    settings = trained.settings.model_copy(update={"kind": "dying:Dies"})
-    replace(trained, settings=settings).save(ray.folder / "dying.safetensors")
-    ask = ("sacl", "predict", "dying.safetensors", "chats/a.jsonl", "--trust-code", "--ray", ray.head)
-    code, out, err = ray.run(*ask, "--out", "killed")
-    assert (code, out.partition(" of ")[0]) == (2, "killed/parts: 700 conversations"), err
+    ask = ("sacl", "predict", "Dies.safetensors", "chats/a.jsonl", "--trust-code", "--ray", ray.head)
+    code, out, err = ray.run(*ask, "--out", "survived")
+    assert (code, out.partition(" of ")[0]) == (2, "survived/parts: 700 conversations"), err
     assert len(list((ray.folder / "marks").iterdir())) > 3  # three parts, and the one that was cut off
-    lines = [one["line"] for one in results(ray.folder / "killed")]
+    lines = [one["line"] for one in results(ray.folder / "survived")]
     assert sorted(lines) == list(range(1, 701))
 
 
@@ -244,15 +249,15 @@ def test_a_worker_that_is_killed_costs_nothing_and_doubles_nothing(
 def test_a_job_that_is_killed_goes_on_where_it_was(
     ray: Any, recognizer: EmotionRecognizer, files: dict[str, list[Conversation]]
 ) -> None:
-    ask = ("sacl", "predict", MODEL_FILE, "chats/a.jsonl", "--ray", ray.head, "--out", "cut")
+    ask = ("sacl", "predict", "Slow.safetensors", "chats/a.jsonl", "--trust-code", "--ray", ray.head, "--out", "halved")
     process = ray.popen(*ask)
-    parts_of = ray.folder / "cut" / "parts"
+    parts_of = ray.folder / "halved" / "parts"
     ray.until("a part is done", lambda: list(parts_of.glob("*/0*")) or process.poll() is not None)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     code, out, err = ray.run(*ask)
     assert (code, "already" in out) == (2, True), err
-    assert sorted(one["line"] for one in results(ray.folder / "cut")) == list(range(1, 701))
+    assert sorted(one["line"] for one in results(ray.folder / "halved")) == list(range(1, 701))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from sacl.errors import RunError, SaclError
@@ -72,7 +73,7 @@ def connected(address: str = LOCAL) -> Iterator[Any]:
         yield ray
         return
     answers = signal.getsignal(signal.SIGTERM)
-    with _python_alone_on_stderr():
+    with _ray_silent():
         try:
             _connect(ray, address)
             if threading.current_thread() is threading.main_thread():
@@ -135,8 +136,8 @@ def _connect(ray: Any, address: str) -> None:
 
 
 @contextmanager
-def _python_alone_on_stderr() -> Iterator[None]:
-    """Within, what Ray's compiled code writes to stderr is dropped; its log files have that too."""
+def _ray_silent() -> Iterator[None]:
+    """Within, what Ray prints, and what its compiled code writes to stderr, is dropped; its log files have that too."""
     sys.stderr.flush()
     before, kept = sys.stderr, os.dup(2)
     with open(kept, "w", buffering=1, encoding=before.encoding, errors=before.errors) as stderr:  # noqa: PTH123
@@ -146,7 +147,9 @@ def _python_alone_on_stderr() -> Iterator[None]:
         # Another stream, one that a test looks at say, does not write there.
         sys.stderr = stderr if before is sys.__stderr__ else before
         try:
-            yield
+            # It tells of lost workers there, though what they did is done again.
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                yield
         finally:
             stderr.flush()
             sys.stderr = before

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +77,7 @@ def run_on_ray(
                     verbose=0,
                 ),
             )
-            with redirect_stdout(io.StringIO()):  # tables, and that a trial failed, though it is tried again
-                results = tuner.fit()
+            results = tuner.fit()
         except BaseException:
             for task in tasks:
                 remove_unfinished(task.folder)
