@@ -28,7 +28,7 @@ def main() -> int:
     wanted.add_argument("--seconds", type=int, default=0, help="of each reader")
     wanted.add_argument("--inputs", type=int, default=0, help="of each reader; with --seconds whichever comes first")
     wanted.add_argument("--jobs", type=int, default=2, help="readers at a time")
-    wanted.add_argument("--found", type=Path, default=Path("build/fuzz-found"), help="folder of inputs that break a reader")
+    wanted.add_argument("--found", type=Path, default=Path("build/fuzz-found"), help="where inputs go that break one")
     wanted.add_argument("--input", type=Path, help="run one reader on this file alone")
     wanted.add_argument("--within", type=Path, help=argparse.SUPPRESS)
     given = wanted.parse_args()
