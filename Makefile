@@ -21,7 +21,7 @@ EXTRAS := dev,docs,fuzz,report,scale,serve
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 export PYTHON TORCH_INDEX
 
-.PHONY: help demo test soak fuzz audit sbom check format bench clean
+.PHONY: help demo test soak fuzz audit sbom check docs format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
