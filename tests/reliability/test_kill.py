@@ -26,6 +26,8 @@ SETTINGS = ["training.epochs=4", "training.patience=4", "model.hidden_size=32"]
 SEEDS = [0, 1]
 MOST_SECONDS = 240
 """Of a whole run, on a machine that has much else to do."""
+MOST_AFTER = 2.0
+"""Seconds into a step: on such a machine the whole run may have taken long over what now is soon done."""
 
 
 def heed_interrupts() -> None:
@@ -118,7 +120,8 @@ def killed(whole: Whole, home: Path, draw: random.Random, at: str | None, jobs: 
     if at is not None:
         # Side by side, each process counts the steps of its own seed.
         nth = draw.randrange(len(whole.steps[at]) // (1 if at in OF_THE_STUDY else jobs))
-        kill = {"at": at, "nth": nth + 1, "after": draw.uniform(0, whole.steps[at][nth]), "whom": whom}
+        after = min(draw.uniform(0, whole.steps[at][nth]), MOST_AFTER)
+        kill = {"at": at, "nth": nth + 1, "after": after, "whom": whom}
     if at is not None and at not in OF_FEATURES:
         shutil.copytree(whole.home / "cache", home / "cache")
     with running(home, jobs=jobs, kill=kill) as process:
@@ -182,7 +185,7 @@ def test_killed_at_five_moments_and_resumed_it_gives_the_same_bits(whole: Whole,
 def told_to_stop(whole: Whole, home: Path, draw: random.Random, at: str, by: signal.Signals) -> bool:
     """Runs it and interrupts it at a random moment of such a step; whether it had not ended before."""
     nth = draw.randrange(len(whole.steps[at]))
-    after = draw.uniform(0, whole.steps[at][nth])
+    after = min(draw.uniform(0, whole.steps[at][nth]), MOST_AFTER)
     if at not in OF_FEATURES:
         shutil.copytree(whole.home / "cache", home / "cache")
     with running(home, kill={"at": at, "nth": nth + 1, "after": after, "whom": "all", "signal": by}) as process:
