@@ -92,7 +92,7 @@ def _robustness(data: bytes) -> object:
 
 def _watched(data: bytes) -> object:
     """The epochs of a run that is going on."""
-    from sacl.experiment.study import Task, report_epochs
+    from sacl.experiment.tasks import Task, report_epochs
 
     told: list[Any] = []
     path = written("going-on/metrics.jsonl", data)

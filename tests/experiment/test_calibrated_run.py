@@ -17,7 +17,8 @@ from sacl.experiment import run as run_module
 from sacl.experiment.evaluate import load_seed
 from sacl.experiment.recipe import Recipe
 from sacl.experiment.run import score_split
-from sacl.experiment.study import Sources, studies, study
+from sacl.experiment.study import studies, study
+from sacl.experiment.tasks import Sources
 from sacl.metrics import expected_calibration_error
 from sacl.training.calibration import fit_temperature, tempered
 from sacl.training.trained import TrainedModel

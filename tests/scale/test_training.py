@@ -11,7 +11,8 @@ import pytest
 from sacl.errors import RecipeError, RunError
 from sacl.experiment.recipe import load_recipe
 from sacl.experiment.run import read_result
-from sacl.experiment.study import Sources, Task, open_study, study
+from sacl.experiment.study import open_study, study
+from sacl.experiment.tasks import Sources, Task
 
 # A network that ends its own process, that of the second worker, once: in the third epoch of the second seed.
 TROUBLE = """

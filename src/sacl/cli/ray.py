@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from sacl.cli import show
 
 if TYPE_CHECKING:
-    from sacl.experiment.study import RunTasks
+    from sacl.experiment.tasks import RunTasks
     from sacl.rows import Columns
 
 Ray = Annotated[

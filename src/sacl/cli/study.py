@@ -14,7 +14,7 @@ from sacl.cli.report import compare
 from sacl.cli.train import Features, Jobs, Model, RecipeName, Resume, Seeds, SetOptions, resolved
 
 if TYPE_CHECKING:
-    from sacl.experiment.study import RunTasks
+    from sacl.experiment.tasks import RunTasks
 
 
 def ablate(
@@ -132,7 +132,8 @@ def _train_all(
     score_test: bool,
 ) -> list[list[dict[str, Any]]]:
     from sacl.errors import RunError
-    from sacl.experiment.study import Sources, studies
+    from sacl.experiment.study import studies
+    from sacl.experiment.tasks import Sources
     from sacl.training.processes import are_several
 
     if are_several():

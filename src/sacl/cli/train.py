@@ -93,7 +93,7 @@ def train(
 def _train(recipe: Recipe, folder: Path, together: Processes | None, **options: Any) -> list[dict[str, Any]] | None:
     """The seeds' results; None in any process but the first of several, which tells of them."""
     from sacl.experiment.recipe import retuned
-    from sacl.experiment.study import Sources
+    from sacl.experiment.tasks import Sources
     from sacl.experiment.together import follow, leading
 
     sources = Sources(options["data"], options["features"], options["cache"])

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sacl.errors import RunError
 from sacl.experiment.recipe import Recipe
-from sacl.experiment.study import RunTasks, SeedProgress, Sources, Task, seed_folder
+from sacl.experiment.study import seed_folder
+from sacl.experiment.tasks import RunTasks, SeedProgress, Sources, Task
 from sacl.training.processes import Processes
 
 

@@ -1,7 +1,7 @@
 """The same jobs on Ray, one machine or many: studies, prediction over files, encoding. Needs the extra `scale`.
 
 cluster.py      a Ray that is named is joined, or one is started here for the job, and stopped again
-studies.py      tasks of `sacl.experiment.study` as trials of Ray Tune: it places, retries and prunes them
+studies.py      tasks of `sacl.experiment.tasks` as trials of Ray Tune: it places, retries and prunes them
 training.py     the same tasks one after another, each trained by all workers of Ray Train together
 places.py       files by fsspec address: listed, read, and written whole
 records.py      a file of conversations -> parts of some hundred records, each with its line; nothing is parsed yet

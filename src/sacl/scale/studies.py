@@ -15,7 +15,7 @@ from sacl.errors import RunError, SaclError
 from sacl.experiment.lock import LOCK_FILE
 from sacl.experiment.pruned import read_pruned, write_pruned
 from sacl.experiment.run import is_complete, remove_unfinished
-from sacl.experiment.study import SeedProgress, Task, report_epochs
+from sacl.experiment.tasks import SeedProgress, Task, report_epochs
 from sacl.scale.cluster import LOCAL, connected
 
 RETRIES = 3

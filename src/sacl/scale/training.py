@@ -16,7 +16,7 @@ from sacl import errors
 from sacl.errors import RunError, SaclError
 from sacl.experiment.lock import LOCK_FILE
 from sacl.experiment.run import remove_unfinished
-from sacl.experiment.study import SeedProgress, Task, report_epochs
+from sacl.experiment.tasks import SeedProgress, Task, report_epochs
 from sacl.scale.cluster import LOCAL, connected
 from sacl.scale.studies import RETRIES
 from sacl.training.processes import BACKENDS, OthersLost, Processes, require_any_gpu
