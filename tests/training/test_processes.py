@@ -284,6 +284,20 @@ def one_of(size: int, rank: int) -> Processes:
     return processes
 
 
+def test_modules_with_unlike_numbers_of_rows_each_keep_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that gives a row an utterance, say, and one that gives a row a conversation."""
+    processes = one_of(2, 1)
+    counts = iter([[4, 3], [1, 2]])
+    monkeypatch.setattr(processes, "_counts", lambda _: next(counts))
+    monkeypatch.setattr(dist, "all_gather", lambda parts, own: [part.copy_(own) for part in parts])
+    own = [torch.randn(3, 2), torch.randn(2, 5)]
+    whole = processes.rows_of_all(own, own)
+    assert [len(rows) for rows in whole if rows is not None] == [7, 3]
+    for found, expected in zip(processes.here([nn.Identity(), nn.Identity()], whole), own, strict=True):
+        assert found is not None
+        assert torch.equal(found, expected)
+
+
 def test_masks_of_padding_between_layers_are_refused() -> None:
     settings = ModelSettings(padding="released", layers=2)
     with pytest.raises(RecipeError, match=r"model\.padding=packed"):

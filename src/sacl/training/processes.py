@@ -45,12 +45,13 @@ class Processes:
     Attributes:
         rank: which of them this is, from 0; the first alone writes files.
         size: how many there are.
-        own: where this process's rows stand among those that were gathered last.
+        own: of each variable that `rows_of_all` was given last, where this process's rows stand among all; no place
+            in a parameter.
     """
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.own = slice(0, 0)
+        self.own = list[slice | None]()
 
     @property
     def first(self) -> bool:
@@ -77,10 +78,7 @@ class Processes:
         Args:
             columns: of equal length, and on all processes of the same widths and types; at least one.
         """
-        counts = self._counts(columns[0])
-        start = sum(counts[: self.rank])
-        self.own = slice(start, start + counts[self.rank])
-        return tuple(_Gathered.apply(column, counts, self.own) for column in columns)  # type: ignore[no-untyped-call]
+        return self._gathered(columns)[0]
 
     def summed(self, of: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Perturbation:
         """The gradients of tensors, summed over processes; None where no process has one."""
@@ -106,16 +104,25 @@ class Processes:
 
     def rows_of_all(self, variables: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Perturbation:
         """Of what is no parameter but the output of a module, the gradient's rows on all processes."""
-        return [
-            g if isinstance(v, nn.Parameter) else self.gather(torch.zeros_like(v) if g is None else g)[0]
-            for v, g in zip(variables, gradients, strict=True)
-        ]
+        self.own, rows = [], list[Tensor | None]()
+        for v, g in zip(variables, gradients, strict=True):
+            own = None
+            if not isinstance(v, nn.Parameter):
+                (g,), own = self._gathered([torch.zeros_like(v) if g is None else g])
+            self.own.append(own)
+            rows.append(g)
+        return rows
 
     def here(self, points: Sequence[Point], perturbation: Perturbation) -> Perturbation:
-        """Of a perturbation of all rows of a module's output, the own rows; that of a parameter as it is."""
+        """Of a perturbation of all rows of a module's output, the own rows; that of a parameter as it is.
+
+        Args:
+            points: whose gradients came from `rows_of_all` last, in that order.
+            perturbation: a point.
+        """
         return [
-            r if r is None or isinstance(point, nn.Parameter) else r[self.own]
-            for point, r in zip(points, perturbation, strict=True)
+            r if r is None or isinstance(point, nn.Parameter) else r[own]
+            for point, r, own in zip(points, perturbation, self.own, strict=True)
         ]
 
     @contextmanager
@@ -143,6 +150,12 @@ class Processes:
                 text = torch.empty(int(length), dtype=torch.uint8)
             dist.broadcast(text, 0)
         return json.loads(bytes(text.tolist()))
+
+    def _gathered(self, columns: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], slice]:
+        counts = self._counts(columns[0])
+        start = sum(counts[: self.rank])
+        own = slice(start, start + counts[self.rank])
+        return tuple(_Gathered.apply(column, counts, own) for column in columns), own  # type: ignore[no-untyped-call]
 
     def _counts(self, rows: Tensor) -> list[int]:
         count = torch.tensor([len(rows)], device=rows.device)
