@@ -95,4 +95,5 @@ def main() -> None:
         print(json.dumps(told | {"seconds": time.process_time() - started, "mib": peak() - before}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
