@@ -65,6 +65,8 @@ def test_evaluate_shows_the_run_again(sacl: Sacl, trained: Any) -> None:
     fits(out)
     document = json.loads(sacl("evaluate", trained.run, "--json").out)
     results = [json.loads((trained.run / f"seed-{s}" / "result.json").read_text()) for s in (0, 1)]
+    for result in results:
+        assert len(result.pop("sha256")) == 64  # of the file, which was checked against it
     assert document["seeds"] == results
     for result in results:
         assert f"{result['test']['weighted_f1']:.2f}" in out
