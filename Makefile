@@ -21,16 +21,19 @@ EXTRAS := dev,docs,fuzz,report,scale,serve
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 export PYTHON TORCH_INDEX
 
-.PHONY: help demo test soak fuzz audit sbom check docs format bench clean
+.PHONY: help demo test test-long soak fuzz audit sbom check docs format bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.plain ## install sacl, train on the sample corpus, read a conversation
 	@$(VENV)/bin/sacl demo
 
 test: $(VENV)/.dev ## run the tests and the examples in docstrings
 	@$(VENV)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+test-long: $(VENV)/.dev ## run the tests that `make test` leaves out because they take long: most of those of Ray
+	@$(VENV)/bin/python -m pytest -m long -n $(JOBS) $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev ## what takes long: fifty kills of a study, and the like
 	@$(VENV)/bin/python -m pytest -m soak --timeout 0 -s $(PYTEST_ARGS)

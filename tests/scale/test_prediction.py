@@ -184,6 +184,7 @@ def files(ray: Any, recognizer: EmotionRecognizer) -> dict[str, list[Conversatio
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_every_conversation_of_every_file_has_one_result_and_a_job_started_again_adds_none(
     ray: Any, recognizer: EmotionRecognizer, files: dict[str, list[Conversation]]
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_doubles_nothing(
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_job_that_is_killed_goes_on_where_it_was(
     ray: Any, recognizer: EmotionRecognizer, files: dict[str, list[Conversation]]
 ) -> None:

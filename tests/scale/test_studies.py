@@ -54,6 +54,7 @@ def test_a_study_leaves_the_files_of_one_machine(ray: Any, recipe: str, here: di
     assert left(ray.folder / "plain") == here
 
 
+@pytest.mark.long
 def test_a_study_that_is_interrupted_goes_on_to_the_same_files(ray: Any, recipe: str) -> None:
     ask = ("sacl", "train", recipe, "--seeds", "0,1", "--set", "training.epochs=60", "--jobs", "1")
     process = ray.popen(*ask, "--ray", ray.head, "--out", "cut")
@@ -75,6 +76,7 @@ def epochs(metrics: Path) -> int:
     return metrics.read_text(encoding="utf-8").count("\n") if metrics.exists() else 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["os.kill(os.getpid(), signal.SIGKILL)", "raise RuntimeError('once')"])
 def test_a_trial_that_fails_is_tried_again(ray: Any, recipe: str, trouble: str) -> None:
     name = "killed" if "kill" in trouble else "failed"
@@ -92,6 +94,7 @@ def test_a_trial_that_fails_is_tried_again(ray: Any, recipe: str, trouble: str) 
     assert [seed["seed"] for seed in json.loads(out)["seeds"]] == [0]
 
 
+@pytest.mark.long
 def test_what_the_user_has_to_mend_is_told_at_once_as_on_one_machine(ray: Any, recipe: str) -> None:
     ask = ("sacl", "train", recipe, "--seeds", "0", "--set", "training.learning_rate=1e30")
     code, _, expected = ray.run(*ask, "--jobs", "1", "--out", "bad-here")
@@ -99,6 +102,7 @@ def test_what_the_user_has_to_mend_is_told_at_once_as_on_one_machine(ray: Any, r
     assert ray.run(*ask, "--ray", ray.head, "--out", "bad-ray") == (2, "", expected.replace("bad-here", "bad-ray"))
 
 
+@pytest.mark.long
 def test_a_sweep_gives_up_points_and_ranks_them_behind_the_others(ray: Any, recipe: str) -> None:
     # The first look is after the second epoch, when the first of these is ahead.
     grid = ("--grid", "training.learning_rate=0.5,1e-3,1e-6", "--seeds", "0", "--set", "training.epochs=16")
@@ -117,6 +121,7 @@ def test_a_sweep_gives_up_points_and_ranks_them_behind_the_others(ray: Any, reci
     assert ray.run(*ask, "--resume") == (0, out, "")
 
 
+@pytest.mark.long
 def test_nobody_is_let_in_without_the_token(ray: Any, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ray.environment, "RAY_AUTH_TOKEN", "0" * 64)
     code, out, err = ray.run("sacl", "train", recipe, "--ray", ray.head, "--out", "stranger")

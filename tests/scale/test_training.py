@@ -56,6 +56,7 @@ def test_a_lost_worker_changes_nothing_and_the_run_is_that_of_one_process(
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_what_the_user_has_to_mend_is_told_and_not_tried_again(ray: Any, recipe: str) -> None:
     ask = ("sacl", "train", recipe, "--set", "training.learning_rate=1e30", "--seeds", "0", "--out", "wild")
     code, _, err = ray.run(*ask, "--ray", ray.head, "--workers", "2")
