@@ -83,6 +83,18 @@ def test_a_crowd_of_many_clients_is_cut_by_age_alone() -> None:
     assert 0 < len(cut) < 6
 
 
+def test_a_new_client_is_let_in_where_many_hold_all_connections_and_all_are_being_answered() -> None:
+    cut: list[One] = []
+    all = Connections(Limits(connections=80))
+    for i in range(80):
+        all.add(One(f"client {i % 16}", i, False, cut))  # type: ignore[arg-type]
+    new = One("new", 99, True, cut)
+    all.add(new)  # type: ignore[arg-type]
+    assert len(all) == 80
+    assert len(cut) == 1
+    assert new not in cut
+
+
 @pytest.fixture
 def port(listening: Any, recognizer: EmotionRecognizer, request: pytest.FixtureRequest) -> Any:
     limits = Limits(head_seconds=0.3, answer_seconds=0.3, **getattr(request, "param", {}))

@@ -50,8 +50,9 @@ class Connections:
             self._make_room(own)
         elif self._number > self.limits.connections:
             crowd = max(self._of.values(), key=len)
-            everybody = (one for some in self._of.values() for one in some)
-            self._make_room(crowd if len(crowd) * _CUT >= self._number else everybody)
+            others = [one for some in self._of.values() for one in some if one is not new]
+            has_crowd = len(crowd) * _CUT >= self._number or not any(one.is_waiting for one in others)
+            self._make_room(crowd if has_crowd else others)
 
     def discard(self, one: Connection) -> None:
         """It is closed."""
