@@ -20,7 +20,16 @@ from typing import BinaryIO
 
 from sacl.errors import SaclError
 
-_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+
+def _host() -> str:
+    """Where one sees whether a process runs: containers that share a name do not see each other's."""
+    seen = platform.node()
+    with suppress(OSError):  # not everywhere
+        seen += str(Path("/proc/self/ns/pid").readlink())
+    return f"{zlib.crc32(seen.encode()):08x}"
+
+
+_HOST = _host()
 _DAY = 24 * 3600
 _own = set[str]()
 """Names that this process made: an earlier one may have had its number."""
@@ -52,10 +61,8 @@ def beside(path: Path) -> Path:
 
     It says which process of which machine has it: `.model.safetensors.5f2c9a31-4711-0badf00d.part`.
     """
-    with suppress(OSError):  # whoever writes there is told
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            if _is_left(left):
-                removed(left)
+    for left in _all_left(path):
+        removed(left)
     name = f".{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
     _own.add(name)
     return path.with_name(name)
@@ -80,6 +87,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             side.unlink()
+        _own.discard(side.name)
 
 
 @contextmanager
@@ -97,6 +105,20 @@ def folder_beside(path: Path) -> Iterator[Path]:
         raise type(error)(error.found, where=error.where.replace(str(side), str(path)), remedy=error.remedy) from error
     finally:
         shutil.rmtree(side, ignore_errors=True)
+        _own.discard(side.name)
+
+
+def put_back(path: Path, mark: str) -> None:
+    """A folder that is missing because its process was killed while it replaced it has its place again.
+
+    Args:
+        path: where it was.
+        mark: the file that is written last, by which a whole one is told.
+    """
+    for left in _all_left(path):
+        if (left / mark).exists() and not path.exists():
+            with suppress(OSError):
+                left.rename(path)
 
 
 def removed(path: Path) -> None:
@@ -119,8 +141,16 @@ def is_running(process: int) -> bool:
     return True
 
 
+def _all_left(path: Path) -> list[Path]:
+    """What killed processes left beside a place."""
+    try:
+        return [side for side in path.parent.glob(f".{glob.escape(path.name)}.*.part") if _is_left(side)]
+    except OSError:  # whoever writes there is told
+        return []
+
+
 def _is_left(side: Path) -> bool:
-    """Whether nobody writes it any more: its process is gone, or, where it is another machine's, a day has passed."""
+    """Whether nobody writes it any more: its process is gone, or a day has passed where it is not seen from here."""
     host, _, rest = side.name.rpartition(".part")[0].rpartition(".")[2].partition("-")
     process = rest.partition("-")[0]
     if not process.isdecimal() or side.name in _own:

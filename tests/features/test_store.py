@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sacl.aside import beside
 from sacl.conversation import Conversation, Corpus, LabelSet, Utterance
 from sacl.errors import FeatureError
 from sacl.features import FeatureStore, encode_corpus, features_of, fingerprint, write_store
@@ -262,6 +264,20 @@ def test_a_replacement_cut_short_leaves_the_former_store(store: Path, monkeypatc
         patch.setattr(Path, "rename", rename_or_fail)
         with pytest.raises(Cut):
             write_store(store, make(), {"text": EXPECTED}, {})
+    assert FeatureStore.open(store).sha256 == before
+    assert [entry.name for entry in store.parent.iterdir()] == ["store"]
+
+
+def test_a_store_whose_replacement_was_killed_between_its_moves_is_put_back(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = FeatureStore.open(store).sha256
+    gone = beside(store)
+    killed = gone.with_name(gone.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-"))  # no process has that number
+    store.rename(killed)
+    cut_at_manifest(monkeypatch, OSError(28, "No space left on device"))
+    with pytest.raises(FeatureError, match="features cannot be written"):
+        write_store(store, make(), {"text": EXPECTED}, {})
     assert FeatureStore.open(store).sha256 == before
     assert [entry.name for entry in store.parent.iterdir()] == ["store"]
 

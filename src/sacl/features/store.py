@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from sacl.aside import beside, reason, remedy
+from sacl.aside import beside, put_back, reason, remedy
 from sacl.conversation import Conversation, Corpus, Utterance
 from sacl.errors import FeatureError, place
 from sacl.features.files import first_line
@@ -249,6 +249,9 @@ def assembled(corpus: Corpus, vectors: Mapping[str, np.ndarray], source: Mapping
 def publish(store: FeatureStore, folder: Path, replace: bool) -> None:
     """Write a store beside and move it into place: a folder of this name holds a whole store or is not there.
 
+    A process that is killed between the two moves of a replacement leaves the name without a folder; the next to write
+    there gives the former store its place again before it begins.
+
     Raises:
         FeatureError: the place cannot be written, or, unless it may be replaced, something stands there.
     """
@@ -261,6 +264,8 @@ def publish(store: FeatureStore, folder: Path, replace: bool) -> None:
         "sha256": store.sha256,
     }
     text = json.dumps({"format_version": FORMAT_VERSION, "check": _check(rest), **rest}, indent=1)
+    if replace:
+        put_back(folder, MANIFEST)
     new, old = beside(folder), beside(folder)
     try:
         new.mkdir(parents=True)
