@@ -53,7 +53,6 @@ def test_what_is_kept_of_an_encoding_is_not_made_again(tmp_path: Path, monkeypat
 
 
 @pytest.mark.ray
-@pytest.mark.long
 def test_a_corpus_is_encoded_on_ray_as_it_is_here(ray: Any) -> None:
     turns = [{"speaker": "A", "text": text, "emotion": "calm"} for text in TEXTS if text.isprintable() and text]
     for split in ("train", "valid", "test"):

@@ -34,6 +34,7 @@ class Once(DualLSTM):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_lost_worker_changes_nothing_and_the_run_is_that_of_one_process(
     ray: Any, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
