@@ -64,6 +64,7 @@ def test_an_utterance_column_may_bear_the_name_of_another_default() -> None:
         ("speaker;words\nAnn;Hello\n", "line 1: the column 'text' is missing. The file has: 'speaker', 'words'"),
         ("speaker;text\nAnn;Hello;you\n", "line 2: the row has 3 cells, the header 2"),
         ("speaker,text,text\nAnn,a,b\n", "line 1: the column 'text' stands twice"),
+        ("time,speaker,text,time\n1,Ann,a,2\n", "line 1: the column 'time' stands twice"),
         ("speaker,text,Emotion\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'Emotion'"),
         ("speaker,text,emotions\nAnn,a,joy\n", "line 1: there is no column 'emotion', but one 'emotions'"),
         ("speaker,text,conversation_id\nAnn,a,c1\n", "line 1: there is no column 'conversation', but one"),

@@ -216,12 +216,17 @@ def _some(conversations: Iterator[Conversation], name: str) -> Iterator[Conversa
 def _read_jsonl(lines: Iterator[Line], name: str) -> Iterator[Conversation]:
     position = 0
     for n, line in lines:
-        if not position and (line.lstrip().startswith("[") or line.strip() == "{"):
+        if not position and begins_document(line):
             yield from _read_document(itertools.chain([(n, line)], lines), name, place(file=name, line=n))
             return
         if line.strip():
             yield from_object(parsed(line, place(file=name, line=n)), str(position), place(file=name, line=n))
             position += 1
+
+
+def begins_document(line: str) -> bool:
+    """Whether this first line is that of a JSON document of several lines, or of a list, and no line of JSONL."""
+    return line.lstrip().startswith("[") or line.strip() == "{"
 
 
 def _read_document(lines: Iterator[Line], name: str, where: str) -> Iterator[Conversation]:

@@ -63,7 +63,7 @@ def from_object(found: object, position: str = "0", where: str = "") -> Conversa
         raise DataError(
             "it is not a conversation", where=where, remedy='Write {"id": "...", "utterances": [{...}]} on one line'
         )
-    id = _string(found.get("id"), "id", where) or position
+    id = checked(found.get("id"), "id", where) or position
     where = within(where, conversation=id)
     return assembled(id, [utterance(turn, i, where) for i, turn in enumerate(found["utterances"])], where)
 
@@ -109,20 +109,21 @@ def utterance(turn: object, position: int, where: str) -> Utterance:
             near = difflib.get_close_matches(key, TURN_KEYS, 1)
             remedy = f"Write {near[0]!r}" if near else f"Leave it out, or use one of: {', '.join(TURN_KEYS)}"
             raise DataError(f"unknown key {key!r}", where=where, remedy=remedy)
-    speaker = _string(turn.get("speaker"), "speaker", where)
+    speaker = checked(turn.get("speaker"), "speaker", where)
     if speaker is None:
         raise DataError("it has no speaker", where=where, remedy="Say who speaks; any name will do")
     return Utterance(
         speaker,
-        text=_string(turn.get("text"), "text", where, or_empty=True),
-        emotion=_string(turn.get("emotion"), "emotion", where),
-        id=_string(turn.get("id"), "id", where) or "",
+        text=checked(turn.get("text"), "text", where, or_empty=True),
+        emotion=checked(turn.get("emotion"), "emotion", where),
+        id=checked(turn.get("id"), "id", where) or "",
         time=_time(turn.get("time"), where),
         vector=_vector(turn.get("vector"), where),
     )
 
 
-def _string(value: Any, key: str, where: str, or_empty: bool = False) -> str | None:
+def checked(value: Any, key: str, where: str, or_empty: bool = False) -> str | None:
+    """The text that stands under a key, None where there is none; raises a DataError for what is no text."""
     if value is None:
         return None
     if not isinstance(value, str):

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from sacl.conversation import Conversation, Utterance
 from sacl.errors import DataError, place
-from sacl.interchange import assembled, refuse_too_long, utterance
+from sacl.interchange import assembled, checked, refuse_too_long, utterance
 from sacl.seen import Seen
 from sacl.textfile import Line, csv_rows
 
@@ -45,10 +45,14 @@ class Columns:
             if field.name in ("speaker", "text") or getattr(self, field.name) not in (field.default, None)
         ]
 
+    def known(self) -> list[str]:
+        """All of them, those that it may lack too."""
+        return [name for name in (getattr(self, field.name) for field in fields(self)) if name is not None]
+
 
 DEFAULT_COLUMNS = Columns()
 
-_OPTIONS = "; in Python with columns, for `sacl predict` with --speaker-column, --text-column, --conversation-column"
+OPTIONS = "; in Python with columns, for `sacl predict` with --speaker-column, --text-column, --conversation-column"
 
 _APART = re.compile(
     r"(?<![a-z])(conversation|convo?|dialog(ue)?|session|thread|chat|call|ticket|case|meeting|room|channel)s?"
@@ -62,7 +66,7 @@ def telling_apart(names: Iterable[str], columns: Columns) -> list[str]:
     >>> telling_apart(["supportTicket", "callId", "said", "recall"], DEFAULT_COLUMNS)
     ['supportTicket', 'callId']
     """
-    used = [getattr(columns, field.name) for field in fields(columns)]
+    used = columns.known()
     words = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in names if name not in used}
     return [name for name, word in words.items() if _APART.search(word)]
 
@@ -71,9 +75,9 @@ def read_csv(lines: Iterator[Line], name: str, columns: Columns) -> Iterator[Con
     """Conversations of numbered lines, one at a time; `name` is what errors call the file."""
     seen = Seen()
     id, begun, turns = "0", 0, list[Utterance]()
-    for n, row in csv_rows(lines, name, columns.required(), _OPTIONS):
+    for n, row in csv_rows(lines, name, columns.required(), OPTIONS, columns.known()):
         if not begun:
-            _refuse_near_misses(row, columns, name)
+            refuse_near_misses(row, columns, name)
         here = row.get(columns.conversation, "0")
         where = place(file=name, line=n, conversation=here)
         if here != id or not begun:
@@ -81,6 +85,7 @@ def read_csv(lines: Iterator[Line], name: str, columns: Columns) -> Iterator[Con
                 yield assembled(id, turns, place(file=name, line=begun, conversation=id))
             if not here.strip():
                 raise DataError("its conversation is empty", where=place(file=name, line=n), remedy="Fill it in")
+            checked(here, "conversation", where)
             if seen.add(here):
                 raise DataError(
                     "the conversation comes back after another one", where=where, remedy="Sort the file by conversation"
@@ -92,7 +97,7 @@ def read_csv(lines: Iterator[Line], name: str, columns: Columns) -> Iterator[Con
         yield assembled(id, turns, place(file=name, line=begun, conversation=id))
 
 
-def _refuse_near_misses(header: Collection[str], columns: Columns, name: str) -> None:
+def refuse_near_misses(header: Collection[str], columns: Columns, name: str) -> None:
     """Without its column of labels or ids a file is read all the same, and wrongly if that was only misspelt."""
     apart = [] if columns.conversation in header else telling_apart(header, columns)
     if apart:
@@ -104,8 +109,7 @@ def _refuse_near_misses(header: Collection[str], columns: Columns, name: str) ->
             f"or say so with --conversation-column {apart[0]!r}; "
             "drop it if the whole file is one conversation",
         )
-    names = [getattr(columns, field.name) for field in fields(columns)]
-    free = {column.lower(): column for column in header if column not in names}
+    free = {column.lower(): column for column in header if column not in columns.known()}
     for wanted in filter(None, (columns.emotion, columns.conversation)):
         near = difflib.get_close_matches(wanted.lower(), free, 1, cutoff=0.8)
         if near and wanted not in header:

@@ -54,6 +54,7 @@ _KINDS = {
 """How files begin that are no text."""
 
 _UNPACK = {"gzip data": ": gzip -dc OLD > NEW", "a ZIP archive, as .xlsx and .docx are too": ", or save a table as CSV"}
+_SAVED = "Check that it is a text file, saved as UTF-8"
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -101,36 +102,45 @@ def numbered_lines(
             while raw := stream.readline(LONGEST_LINE):
                 n += 1
                 read += len(raw)
-                if packed is not None and read > UNPACKED_FREELY and read > UNPACKED_FREELY + MOST_PACKED * packed():
-                    raise DataError(
-                        f"it unpacks to more than {MOST_PACKED} times its size",
-                        where=place(file=name, line=n),
-                        remedy="It is no file of conversations; if you know it, unpack it first",
-                    )
+                if packed is not None:
+                    refuse_far_unpacked(read, packed, place(file=name, line=n))
                 if progress is not None and read - told >= 2**20:
                     progress("read", read if position is None else position(), total)
                     told = read
                 line = raw.decode("utf-8", errors) if isinstance(raw, bytes) else raw
                 if isinstance(raw, str):
                     line.encode()  # a stream opened with surrogateescape lets through what is not UTF-8
-                if "\0" in line or len(raw) >= LONGEST_LINE:
-                    raise DataError(
-                        "it holds a NUL character" if "\0" in line else "the line is longer than 64 MiB",
-                        where=place(file=name, line=n),
-                        remedy="Check that it is a text file, saved as UTF-8",
-                    )
+                if "\0" in line:
+                    raise DataError("it holds a NUL character", where=place(file=name, line=n), remedy=_SAVED)
+                refuse_long(raw, place(file=name, line=n))
                 yield n, line.removeprefix("\ufeff") if n == 1 else line
             if progress is not None:
                 progress("read", total or read, total)
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
-        raise _not_utf8(error, name, n if isinstance(source, Path) else None) from None
+        raise not_utf8(error, name, n if isinstance(source, Path) else None) from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise DataError("the gzip data is damaged", where=name, remedy="Get or write the file again") from None
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror or error})", where=name, remedy="Check the file") from None
 
 
-def _not_utf8(error: Any, name: str, line: int | None) -> DataError:
+def refuse_far_unpacked(read: int, packed: Callable[[], int], where: str) -> None:
+    """Raises a DataError where so many bytes came out of far fewer packed ones."""
+    if read > UNPACKED_FREELY and read > UNPACKED_FREELY + MOST_PACKED * packed():
+        raise DataError(
+            f"it unpacks to more than {MOST_PACKED} times its size",
+            where=where,
+            remedy="It is no file of conversations; if you know it, unpack it first",
+        )
+
+
+def refuse_long(line: str | bytes, where: str) -> None:
+    """Raises a DataError for a line of LONGEST_LINE, where reading it has stopped."""
+    if len(line) >= LONGEST_LINE:
+        raise DataError("the line is longer than 64 MiB", where=where, remedy=_SAVED)
+
+
+def not_utf8(error: Any, name: str, line: int | None) -> DataError:
     """What to say of a UnicodeError; no line of a stream, which is decoded ahead of its lines."""
     where = place(file=name, line=line)
     raw = error.object if isinstance(error.object, bytes) else error.object.encode("utf-8", "surrogatepass")
@@ -149,18 +159,18 @@ def _not_utf8(error: Any, name: str, line: int | None) -> DataError:
 def _opened(source: Path | TextIO, name: str) -> Iterator[tuple[Any, Callable[[], int] | None, int]]:
     """The stream; how far its file is read, None where that is what came out of it; and its length, 0 for unknown."""
     if not isinstance(source, Path):
-        with _as_text(source, getattr(source, "buffer", None), name) as stream:
+        with as_text(source, getattr(source, "buffer", None), name) as stream:
             yield stream, None, 0
         return
     with source.open("rb") as raw, ExitStack() as opened:
         total = os.fstat(raw.fileno()).st_size  # 0 of a pipe
         unpacked = opened.enter_context(gzip.open(raw, "rb")) if source.suffix == ".gz" else raw
-        stream = opened.enter_context(_as_text(unpacked, unpacked, name))
+        stream = opened.enter_context(as_text(unpacked, unpacked, name))
         yield stream, raw.tell if stream is not raw and raw.seekable() else None, total
 
 
 @contextmanager
-def _as_text(stream: Any, raw: Any, name: str) -> Iterator[Any]:
+def as_text(stream: Any, raw: Any, name: str) -> Iterator[Any]:
     """The stream, or what its bytes `raw` say where they begin as UTF-16.
 
     Raises:
@@ -196,11 +206,12 @@ def delimiter(header: str) -> str:
 
 
 def csv_rows(
-    lines: Iterator[Line], name: str, required: Sequence[str], options: str = ""
+    lines: Iterator[Line], name: str, required: Sequence[str], options: str = "", known: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows under a CSV's header, each with the number of its first line; blank lines are left out.
 
-    Cells stand between commas, semicolons or tabs, as in the header. `options` ends the remedy for a missing column.
+    Cells stand between commas, semicolons or tabs, as in the header. `options` ends the remedy for a missing column;
+    `known` are columns that may be missing.
 
     Raises:
         DataError: no header, a column that is missing or stands twice, a row of another length, or a broken quote.
@@ -233,7 +244,7 @@ def csv_rows(
             break
         if header is None and row:
             header = [cell.strip() for cell in row]
-            _check_header(header, required, name, first, options)
+            check_header(header, required, known, name, first, options)
         elif header is not None and row:
             if len(row) != len(header):
                 raise DataError(
@@ -247,10 +258,13 @@ def csv_rows(
         raise DataError("it has no header", where=name, remedy=f"Name the columns: {', '.join(required)}")
 
 
-def _check_header(header: Sequence[str], required: Sequence[str], name: str, line: int, options: str) -> None:
+def check_header(
+    header: Sequence[str], required: Sequence[str], known: Sequence[str], name: str, line: int | None, options: str
+) -> None:
+    """Raises a DataError for a required column that is missing, and for one of these that stands twice."""
     where = place(file=name, line=line)
-    for column in required:
-        if header.count(column) != 1:
+    for column in (*required, *known):
+        if header.count(column) > 1 or (column in required and column not in header):
             raise DataError(
                 f"the column {column!r} " + ("stands twice" if column in header else "is missing"),
                 where=where,

@@ -11,7 +11,7 @@ import numpy as np
 from sacl.conversation import Conversation, Utterance
 from sacl.errors import DataError, place
 from sacl.formats import Columns
-from sacl.interchange import assembled, from_object, utterance
+from sacl.interchange import assembled, checked, from_object, utterance
 from sacl.rows import telling_apart
 
 
@@ -43,6 +43,8 @@ def conversations_of_rows(rows: Iterable[Any], columns: Columns) -> Iterator[Con
         where = place(row=n, conversation=here)
         if here is None or not here.strip():
             raise DataError("its conversation is empty", where=place(row=n), remedy="Fill it in")
+        if here != id or not turns:
+            checked(here, "conversation", where)
         if turns and here != id:
             yield assembled(id, turns, place(conversation=id))
             done.add(id)

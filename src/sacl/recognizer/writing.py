@@ -33,7 +33,7 @@ def conversation_object(conversation: Conversation, turns: Sequence[Recognition]
 
 def write_csv(recognised: Iterable[Recognised], labels: Sequence[str], stream: TextIO) -> None:
     """A row an utterance; the header comes with the first, so that an input at fault leaves none behind."""
-    out = csv.writer(stream, lineterminator="\n")
+    out = csv.writer(stream)  # with CRLF ends, so that a lone CR in a text is quoted too
     for i, one in enumerate(recognised):
         if not i:
             out.writerow(csv_header(labels))

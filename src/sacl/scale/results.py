@@ -36,7 +36,7 @@ def written(results: Sequence[Result], source: str, labels: Sequence[str], forma
     if format == "parquet":
         return _parquet(header, rows, labels)
     stream = io.StringIO(newline="")
-    out = csv.writer(stream, lineterminator="\n")
+    out = csv.writer(stream)  # with CRLF ends, so that a lone CR in a text is quoted too
     out.writerow(header)
     out.writerows(rows)
     return stream.getvalue().encode()
