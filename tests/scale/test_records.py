@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sacl import interchange, textfile
 from sacl.conversation import Conversation, Utterance
 from sacl.errors import DataError, SaclError
 from sacl.formats import read_conversations, write_conversations
@@ -78,6 +79,13 @@ def test_parquet_holds_a_conversation_a_row_or_an_utterance_a_row(tmp_path: Path
     assert same(found, made)
 
 
+def test_ids_in_parquet_may_be_numbers(tmp_path: Path) -> None:
+    rows = [{"id": n, "utterances": [{"speaker": "Ann", "text": "x"}]} for n in (7, 8)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    found, faults = read(tmp_path / "a.parquet", "parquet")
+    assert ([c.id for c in found], faults) == (["7", "8"], [])
+
+
 def test_a_long_conversation_ends_a_part_early_and_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "CHARACTERS", 300)
     made = chats([[("Ann", "a")], [("Ann", "b" * 200)] * 2, [("Ann", "c")]])
@@ -109,6 +117,9 @@ CSV = "conversation,speaker,text\n"
         ('a,Ann,x\nb,Bo,"never closed\nc,Ann,w\nd,Ann,v\n', "acd", [(3, "it is not CSV")]),
         ("a,Ann,x\nb,Bo,y\na,Ann,w\nc,Ann,v\n", "abc", [(4, "comes back")]),
         ("a,Ann,x\n ,Bo,y\nc,Ann,v\n", "ac", [(3, "its conversation is empty")]),
+        ("a,Ann,x\nb,Bo,y\rz\nc,Ann,w\n", "ac", [(3, "it is not CSV")]),
+        ("a,Ann,x\nb\udcff,Bo,y\nc,Ann,w\n", "ac", [(3, "its conversation holds a NUL or a lone surrogate")]),
+        ("a,Ann,x\nb\0,Bo,y\nc,Ann,w\n", "ac", [(3, "its conversation holds a NUL or a lone surrogate")]),
         ("a,Ann,x\n\nb,,y\nb,Bo,z\n\nc,Ann,v\n", "ac", [(4, "it has no speaker")]),
     ],
 )
@@ -116,7 +127,7 @@ def test_a_malformed_row_costs_its_own_conversation(
     tmp_path: Path, body: str, good: str, faults: list[tuple[int, str]]
 ) -> None:
     path = tmp_path / "a.csv"
-    path.write_text(CSV + body)
+    path.write_bytes((CSV + body).encode("utf-8", "surrogateescape"))
     found, met = read(path, "csv")
     assert "".join(c.id for c in found) == good
     assert [line for line, _ in met] == [line for line, _ in faults]
@@ -132,16 +143,54 @@ def test_a_malformed_row_costs_its_own_conversation(
         ("a.csv", b"", "it has no header"),
         ("a.csv", b"who,said\nAnn,x\n", "the column 'speaker' is missing"),
         ("a.csv", b"speaker,text,callId\nAnn,x,1\nBo,y,2\n", "there is no column 'conversation', but one 'callId'"),
+        ("a.csv", b"conversation,speaker,text,conversation\na,Ann,x,b\n", "the column 'conversation' stands twice"),
+        ("a.csv", b"speaker,text,Conversation\nAnn,x,a\n", "there is no column 'conversation', but one 'Conversation'"),
+        ("a.csv.gz", b"no gzip", "the gzip data is damaged"),
+        ("a.jsonl", b'[{"utterances": [{"speaker": "Ann", "text": "x"}]}]\n', "it is one JSON document"),
+        ("a.jsonl", b'{\n"utterances": []}\n', "it is one JSON document"),
+        ("a.jsonl", b"\x1f\x8b\x08", "it is gzip data, not text"),
+        ("a.jsonl", b"\xff\xfea\0\x00", "it is not UTF-16, though it begins so"),
+        ("a.jsonl", b"a" * 200, "the line is longer than"),
+        ("a.jsonl.gz", gzip.compress(b"\n" * 2**21), "it unpacks to more than 50 times its size"),
         ("a.parquet", b"PAR1 but no more", "cannot be read to its end"),
         ("a.jsonl.gz", b"no gzip", "the gzip data is damaged"),
     ],
 )
-def test_what_is_wrong_with_a_whole_file_is_one_fault(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+def test_what_is_wrong_with_a_whole_file_is_one_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, expected: str
+) -> None:
+    monkeypatch.setattr(records, "LONGEST_LINE", 200)
+    monkeypatch.setattr(textfile, "LONGEST_LINE", 200)
     (tmp_path / name).write_bytes(content)
     found, faults = read(tmp_path / name, kind_of(name))
     assert not found
     [(_, reason)] = faults
     assert expected in reason
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_conversation_that_does_not_end_is_a_fault_and_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    monkeypatch.setattr(interchange, "MOST_TURNS", 5)
+    rows = [{"conversation": id, "speaker": "Ann", "text": "x"} for id in ["a", *"b" * 6, "c"]]
+    if kind == "csv":
+        (tmp_path / "a.csv").write_text(CSV + "".join(",".join(row.values()) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    found, faults = read(tmp_path / f"a.{kind}", kind)
+    assert [c.id for c in found] == ["a", "c"]
+    assert ["more than 5 turns" in reason for _, reason in faults] == [True]
+    [part] = parts(str(tmp_path / f"a.{kind}"), kind, COLUMNS)
+    assert part.records[1].content in ("", "[]")
+
+
+def test_utf_16_is_read_as_that(tmp_path: Path) -> None:
+    made = chats([[("Ann", "Hé"), ("Bo", "x")]])
+    (tmp_path / "a.jsonl").write_text(json.dumps(made[0].to_dict(), ensure_ascii=False) + "\n", encoding="utf-16")
+    found, faults = read(tmp_path / "a.jsonl", "jsonl")
+    assert not faults
+    assert same(found, made)
 
 
 def test_of_a_file_that_is_cut_off_what_stands_before_the_cut_is_read(tmp_path: Path) -> None:

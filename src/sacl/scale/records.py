@@ -18,12 +18,23 @@ from typing import Any, BinaryIO, Literal, NamedTuple, get_args
 from sacl.conversation import Conversation
 from sacl.errors import DataError, place
 from sacl.features.files import first_line
-from sacl.interchange import from_object, parsed
+from sacl.formats import begins_document
+from sacl.interchange import from_object, parsed, refuse_too_long
 from sacl.recognizer.tables import conversations_of_rows
-from sacl.rows import Columns, read_csv
+from sacl.rows import OPTIONS, Columns, read_csv, refuse_near_misses
 from sacl.scale.places import DAMAGED, opened
 from sacl.seen import Seen
-from sacl.textfile import LONGEST_LINE, Line, csv_rows, delimiter
+from sacl.textfile import (
+    LONGEST_LINE,
+    Line,
+    as_text,
+    check_header,
+    csv_rows,
+    delimiter,
+    not_utf8,
+    refuse_far_unpacked,
+    refuse_long,
+)
 
 Kind = Literal["jsonl", "csv", "parquet"]
 
@@ -78,18 +89,23 @@ def kind_of(address: str, given: str | None = None) -> Kind:
 
 
 def parts(address: str, kind: Kind, columns: Columns) -> Iterator[Part]:
-    """A file's parts; at least one, for a file without conversations has that fault."""
+    """A file's parts; at least one, for a file without conversations has that fault.
+
+    Raises:
+        RunError: it cannot be read, as it could be another time.
+    """
     header = ""
-    found: Iterator[Record]
-    try:
-        with opened(address) as stream:
+    with opened(address) as (stream, packed):
+        try:
+            found: Iterator[Record]
+            lines = _lines(stream, packed, address)
             if kind == "csv":
-                header, found = _of_csv(_lines(stream), address, columns)
+                header, found = _of_csv(lines, address, columns)
             else:
-                found = _of_jsonl(_lines(stream)) if kind == "jsonl" else _of_parquet(stream, address, columns)
-            yield from _parts(_some(_to_the_fault(found, address)), header)
-    except DataError as error:
-        yield Part(0, "", [Record(None, 0, "", fault=str(error))])
+                found = _of_jsonl(lines, address) if kind == "jsonl" else _of_parquet(stream, address, columns)
+        except DataError as error:
+            found = iter([Record(None, 0, "", fault=str(error))])
+        yield from _parts(_some(_to_the_fault(found)), header)
 
 
 def conversation(record: Record, header: str, kind: Kind, name: str, columns: Columns) -> Conversation:
@@ -122,26 +138,46 @@ def _placed(header: str, record: Record) -> Iterator[Line]:
     yield from enumerate(io.StringIO(record.content, newline="\n"), first)
 
 
-def _lines(stream: BinaryIO) -> Iterator[Line]:
-    """Numbered lines; bytes that are not UTF-8 become lone surrogates, which the parsers refuse."""
-    for n in itertools.count(1):
-        raw = stream.readline(LONGEST_LINE)
-        if not raw:
-            return
-        line = raw.decode("utf-8", "surrogateescape")
-        yield n, line.removeprefix("\ufeff") if n == 1 else line
+def _lines(stream: BinaryIO, packed: Callable[[], int] | None, name: str) -> Iterator[Line]:
+    """Numbered lines, as of `numbered_lines`, but for what the parsers refuse and so costs a record, not the file.
+
+    That is NUL, and bytes that are not UTF-8, which become lone surrogates.
+
+    Raises:
+        DataError: what is no text, or unpacks to far more than it weighs.
+    """
+    read = 0
+    try:
+        with as_text(stream, stream, name) as text:
+            for n in itertools.count(1):
+                raw = text.readline(LONGEST_LINE)
+                if not raw:
+                    return
+                read += len(raw)
+                if packed is not None:
+                    refuse_far_unpacked(read, packed, place(file=name, line=n))
+                refuse_long(raw, place(file=name, line=n))
+                line = raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
+                yield n, line.removeprefix("\ufeff") if n == 1 else line
+    except DAMAGED:
+        raise _damaged(name, "the gzip data is damaged") from None
+    except UnicodeDecodeError as error:
+        raise not_utf8(error, name, None) from None
 
 
-def _to_the_fault(records: Iterable[Record], name: str) -> Iterator[Record]:
+def _damaged(name: str, told: str) -> DataError:
+    return DataError(f"it cannot be read to its end ({told})", where=name, remedy="Get the file again")
+
+
+def _to_the_fault(records: Iterable[Record]) -> Iterator[Record]:
     """The records up to where a file is damaged, and then that."""
     position = 0
     try:
         for record in records:
             position = record.position + 1
             yield record
-    except (*DAMAGED, OSError) as error:
-        told = getattr(error, "strerror", None) or "the gzip data is damaged"
-        yield Record(None, position, "", fault=f"{name}: it cannot be read to its end ({told}). Get the file again")
+    except DataError as error:
+        yield Record(None, position, "", fault=str(error))
 
 
 def _some(records: Iterator[Record]) -> Iterator[Record]:
@@ -161,9 +197,12 @@ def _parts(records: Iterator[Record], header: str) -> Iterator[Part]:
     yield Part(number, header, held)
 
 
-def _of_jsonl(lines: Iterator[Line]) -> Iterator[Record]:
+def _of_jsonl(lines: Iterator[Line], name: str) -> Iterator[Record]:
     position = 0
     for n, line in lines:
+        if not position and begins_document(line):
+            remedy = "Write one conversation a line: `sacl data convert` does"
+            raise DataError("it is one JSON document, not lines of it", where=place(file=name, line=n), remedy=remedy)
         if line.strip():
             yield Record(n, position, line)
             position += 1
@@ -173,12 +212,15 @@ def _of_csv(lines: Iterator[Line], name: str, columns: Columns) -> tuple[str, It
     """The header, and the rows of each conversation as one record.
 
     Raises:
-        DataError: a header that is missing or lacks a column.
+        DataError: a header that is missing, lacks a column or has one twice, or names what tells conversations apart
+            otherwise.
     """
     header = next((line for _, line in lines if line.strip()), "")
-    next(csv_rows(iter([(1, header)] if header else []), name, columns.required()), None)  # refuses it
+    only = iter([(1, header)] if header else [])
+    next(csv_rows(only, name, columns.required(), OPTIONS, columns.known()), None)  # refuses it
     mark = delimiter(header)
     cells = [cell.strip() for cell in next(csv.reader([header], delimiter=mark))]
+    refuse_near_misses(cells, columns, name)
     at = cells.index(columns.conversation) if columns.conversation in cells else None
     return header, _grouped(_Rows(lines, mark), at, name)
 
@@ -202,8 +244,8 @@ class _Rows:
             except csv.Error:
                 self._again.extendleft(reversed(self._taken[1:]))
                 del self._taken[1:]
-                line = self._taken[0][1]
-                cells = next(csv.reader([line[: csv.field_size_limit()]], delimiter=self._mark), [])
+                line = self._taken[0][1][: csv.field_size_limit()].replace("\r", " ")  # which may be what it breaks at
+                cells = next(csv.reader([line], delimiter=self._mark), [])
             if cells is None:
                 return
             yield self._taken[0][0], "".join(line for _, line in self._taken), cells
@@ -238,12 +280,23 @@ def _grouped(rows: Iterable[tuple[int, str, list[str]]], at: int | None, name: s
         id = cells[at] if at is not None and at < len(cells) else "0" if held is None else held.id
         if held is None or (cells and id != held.id):
             if held is not None:
-                yield held._replace(content="".join(texts))
+                yield held._replace(content="" if held.fault else "".join(texts))
             position = 0 if held is None else held.position + 1
             held, texts = Record(n, position, "", id, _back(id, seen, name, n)), []
-        texts.append(text)
+        held = _bounded(held, len(texts) + 1, place(file=name, line=n, conversation=id))
+        if not held.fault:
+            texts.append(text)
     if held is not None:
-        yield held._replace(content="".join(texts))
+        yield held._replace(content="" if held.fault else "".join(texts))
+
+
+def _bounded(held: Record, turns: int, where: str) -> Record:
+    """The same record; at one turn more than a conversation may have it has that fault, and need not be held."""
+    try:
+        refuse_too_long(turns, where)
+    except DataError as error:
+        return held._replace(fault=held.fault or str(error))
+    return held
 
 
 def _back(id: str | None, seen: Seen, name: str, line: int | None) -> str:
@@ -261,21 +314,24 @@ def _of_parquet(stream: BinaryIO, name: str, columns: Columns) -> Iterator[Recor
     try:
         file = ParquetFile(stream)
         names = file.schema_arrow.names
-        missing = [] if "utterances" in names else [wanted for wanted in columns.required() if wanted not in names]
-        if missing:
-            remedy = f"The file has: {', '.join(map(repr, names))}. Rename one, or say which to read"
-            raise DataError(f"the column {missing[0]!r} is missing", where=name, remedy=remedy)
-        rows = (row for batch in file.iter_batches(batch_size=RECORDS) for row in batch.to_pylist())
+        rows = enumerate(row for batch in file.iter_batches(batch_size=RECORDS) for row in batch.to_pylist())
         if "utterances" in names:
-            for n, row in enumerate(rows):
+            for n, row in rows:
+                if row.get("id") is not None:
+                    row["id"] = str(row["id"])  # tables often number them
                 yield Record(n, n, json.dumps([row], default=str), row.get("id"))
             return
+        check_header(names, columns.required(), columns.known(), name, None, "")
+        refuse_near_misses(names, columns, name)
         seen = Seen()
-        numbered = enumerate(rows)
-        groups = itertools.groupby(numbered, key=lambda row: str(row[1].get(columns.conversation, "0")))
+        groups = itertools.groupby(rows, key=lambda row: str(row[1].get(columns.conversation, "0")))
         for position, (id, group) in enumerate(groups):
-            held = list(group)
-            content = json.dumps([row for _, row in held], default=str)
-            yield Record(held[0][0], position, content, id, _back(id, seen, name, held[0][0]))
-    except ValueError as error:  # pyarrow's, of a damaged file
-        raise OSError(0, first_line(error)) from error
+            first, row = next(group)
+            held, texts = Record(first, position, "", id, _back(id, seen, name, first)), [row]
+            for _, row in group:
+                held = _bounded(held, len(texts) + 1, place(file=name, row=first, conversation=id))
+                if not held.fault:
+                    texts.append(row)
+            yield held._replace(content=json.dumps([] if held.fault else texts, default=str))
+    except (ValueError, OSError) as error:  # pyarrow's, of a damaged file
+        raise _damaged(name, first_line(error)) from error
