@@ -22,6 +22,7 @@ from sacl.features.files import (
     minilm_folder,
     quiet,
     refuse_foreign_code,
+    refuse_larger,
     refused_with,
 )
 from sacl.features.packed import packed
@@ -161,10 +162,15 @@ class Encoder:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The transformer in evaluation mode and single precision; `encode` runs on whatever device it is moved to."""
-        from transformers import AutoModel
+        import torch
+        from transformers import AutoConfig, AutoModel
 
         refuse_foreign_code(self.folder)
         with quiet():
+            config = _loaded(self.folder, AutoConfig)
+            with torch.device("meta"), refused_with("transformers cannot read it", str(self.folder), _FETCH):
+                claims = AutoModel.from_config(config, trust_remote_code=False)  # it takes no memory
+            refuse_larger(self.folder, sum(t.numel() for t in (*claims.parameters(), *claims.buffers())))
             model, report = _loaded(self.folder, AutoModel, use_safetensors=True, output_loading_info=True)
         # A pooler is read by no pooling here, and many published encoders lack one: it may be made up.
         missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)

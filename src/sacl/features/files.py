@@ -7,10 +7,11 @@ import importlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ _FILES = (
 
 MOST_LAYERS = 1_000
 """Of an encoder. The largest that are known have some 200."""
+MADE_UP_FREELY = 2**22
+"""Numbers that an encoder's configuration may claim however few its weights hold: 16 MiB."""
 
 
 def minilm_folder() -> Path:
@@ -147,6 +150,25 @@ def refuse_foreign_code(folder: Path) -> None:
                     remedy="Name another encoder",
                 )
         waiting += found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+
+
+def refuse_larger(folder: Path, claimed: int) -> None:
+    """Refuse a configuration that claims far more numbers than the weights hold: they would be made, and be missing.
+
+    A pooler may be made up, and weights that are shared or packed stand there once: hence twice as many.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    held = 0
+    for file in folder.glob("*.safetensors"):
+        with suppress(OSError, SafetensorError), safe_open(file, "np") as tensors:  # transformers says what is wrong
+            held += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    if claimed > 2 * held + MADE_UP_FREELY:
+        raise FeatureError(
+            f"its configuration asks for {claimed:,} numbers, and its weights hold {held:,}",
+            where=str(folder / "config.json"),
+            remedy="Name another encoder",
+        )
 
 
 def _sha256(file: Path) -> str:
