@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import platform
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sacl
+from sacl import aside
 from sacl.conversation import Corpus
 from sacl.datasets import DATASETS, iemocap, load_corpus
 from sacl.errors import DataError, NumericalError, RecipeError, RunError, SaclError
+from sacl.experiment import study as of_study
 from sacl.experiment.data import load_run_data
 from sacl.experiment.evaluate import evaluate_run
+from sacl.experiment.lock import HOLDER_FILE, LOCK_FILE, held
 from sacl.experiment.recipe import Recipe, load_recipe
 from sacl.experiment.run import read_result, write_aside
 from sacl.experiment.study import study
@@ -317,6 +322,26 @@ def test_a_failure_removes_nothing_of_the_users(make_recipe: MakeRecipe, tmp_pat
     with pytest.raises(DataError):
         study(make_recipe({"data.name": "nowhere"}), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_who_begins_while_a_failure_is_cleared_away_keeps_the_folder(
+    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def removed(path: Path) -> None:
+        aside.removed(path)
+        if path.name == LOCK_FILE:
+            monkeypatch.setattr(platform, "node", lambda: "elsewhere")
+            other.enter_context(held(run))
+
+    monkeypatch.setattr(of_study, "removed", removed)
+    with ExitStack() as other:
+        with pytest.raises(SaclError, match="not finite"):
+            study(make_recipe({"seeds": [0], "training.learning_rate": 1e30}), run)
+        assert {path.name for path in run.iterdir()} == {LOCK_FILE, HOLDER_FILE}
+        with pytest.raises(RunError, match=r"another process works on this run: process \d+ on elsewhere"):
+            study(make_recipe({"seeds": [0]}), run)
 
 
 def test_a_class_absent_from_training_has_no_weight(make_recipe: MakeRecipe, tiny: Path, tmp_path: Path) -> None:

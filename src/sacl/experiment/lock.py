@@ -40,14 +40,17 @@ def held(folder: Path) -> Iterator[None]:
         ) from None
     except (OSError, NotImplementedError) as error:  # the latter of file systems without locks
         raise RunError(f"it cannot be written ({reason(error)})", where=str(folder), remedy=remedy(error)) from error
+    about = {"process": os.getpid(), "machine": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+    text = json.dumps(about)
     try:
         with suppress(OSError):  # a full disk is told by what matters
-            about = {"process": os.getpid(), "machine": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-            holder.write_text(json.dumps(about), encoding="utf-8")
+            holder.write_text(text, encoding="utf-8")
         yield
     finally:
         with suppress(OSError):
-            holder.unlink()
+            # Where the block has removed the lock, another process may have begun in the folder.
+            if text.startswith(holder.read_text(encoding="utf-8")):
+                holder.unlink()
         lock.release()
 
 

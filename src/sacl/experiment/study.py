@@ -199,14 +199,12 @@ def _take_back(folder: Path) -> None:
     """Removes a run that failed before its first epoch was done, so that the mended command finds the folder empty."""
     if any(folder.glob("seed-*/*.safetensors")):
         return
-    for file in (
-        *folder.glob("seed-*/*"),
-        *(folder / name for name in (RECIPE_FILE, RECORD_FILE, HOLDER_FILE, LOCK_FILE)),
-    ):
-        removed(file)
-    for made in (*folder.glob("seed-*"), folder):
-        with suppress(OSError):  # there is more in it
-            made.rmdir()
+    # The lock last: without it another process may begin here.
+    names = (RECIPE_FILE, RECORD_FILE, HOLDER_FILE, LOCK_FILE)
+    for made in (*folder.glob("seed-*"), *(folder / name for name in names)):
+        removed(made)
+    with suppress(OSError):  # there is more in it
+        folder.rmdir()
 
 
 def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources, processes: int) -> None:
