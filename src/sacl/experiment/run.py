@@ -301,7 +301,10 @@ def _put(path: Path, text: str, mode: Literal["w", "a"]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what a process that was killed while it wrote has left beside its files."""
+    """Removes what a process that was killed while it wrote has left beside its files, whichever machine's it was.
+
+    At once, where `sacl.aside` would wait a day: a seed has one writer, and whoever calls this is it, or has ended it.
+    """
     for file in (METRICS_FILE, RESULT_FILE, PREDICTIONS_FILE, CHECKPOINT_FILE, MODEL_FILE):
         for left in folder.glob(f".{file}.*"):
             left.unlink(missing_ok=True)
