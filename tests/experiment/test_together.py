@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from sacl.cli import app
+from sacl.cli.ray import tasks_on
 from sacl.errors import RunError
 from sacl.experiment.recipe import Recipe, dump_recipe
 from sacl.experiment.run import read_result
@@ -27,6 +28,7 @@ from sacl.training.trained import MODEL_FILE
 
 MakeRecipe = Callable[..., Recipe]
 EPOCHS = 40
+SEVERAL = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 LONG = {"seeds": [0], "training.epochs": EPOCHS, "training.patience": EPOCHS, "training.double": True}
 
 
@@ -110,16 +112,35 @@ def test_seeds_side_by_side_are_refused() -> None:
 
 @pytest.mark.parametrize("verb", ["ablate", "sweep"])
 def test_other_verbs_are_refused_under_torchrun(monkeypatch: pytest.MonkeyPatch, verb: str, tmp_path: Path) -> None:
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+    for name, value in SEVERAL.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RunError, match="torchrun is for sacl train"):
         app([verb, "sample", "--out", str(tmp_path / "out")], standalone_mode=False)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_restart_is_told_from_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
-    assert not restarted()
+def test_a_restart_goes_on_with_a_run_of_its_own_alone(
+    tmp_path: Path, make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused somebody's earlier run, the processes are started again too, and would go on with it."""
+    recipe = make_recipe({"seeds": [0], "training.epochs": 1})
+    for name in ("RUN_ID", "RESTART_COUNT"):
+        monkeypatch.delenv(f"TORCHELASTIC_{name}", raising=False)
+    study(recipe, tmp_path / "earlier", jobs=1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    study(recipe, tmp_path / "own", jobs=1)
+    monkeypatch.setattr(os, "getppid", os.getpid)  # as if another had started this process
+    study(recipe, tmp_path / "another's", jobs=1)
+    monkeypatch.undo()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     for count, expected in (("0", False), ("1", True)):
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
-        assert restarted() is expected
+        assert restarted(tmp_path / "own") is expected
+        assert not any(restarted(tmp_path / name) for name in ("earlier", "another's", "none"))
+
+
+def test_ray_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SEVERAL.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match="Leave out --ray"):
+        tasks_on("local")

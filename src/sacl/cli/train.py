@@ -78,7 +78,7 @@ def train(
             data=data,
             features=features,
             cache=cache,
-            resume=resume or restarted(),
+            resume=resume or restarted(folder),
             jobs=jobs,
             run_tasks=run_tasks,
             processes=workers or 1,

@@ -233,11 +233,21 @@ def _record(folder: Path, recipe: Recipe, data: RunData, sources: Sources, proce
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "processes": processes,
+        "launcher": launcher(),
         "commit": _commit(),
     }
     write_aside(folder / RECORD_FILE, json.dumps(with_digest(record), indent=1))
     # Last, so that a recipe's existence means that the record is there.
     write_aside(folder / RECIPE_FILE, with_first_line(dump_recipe(recipe)))
+
+
+def launcher() -> str | None:
+    """The `torchrun` that started this process: its machine, number and start. None where none did."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    stat = Path(f"/proc/{os.getppid()}/stat")
+    started = stat.read_text(encoding="utf-8").rpartition(")")[2].split()[19] if stat.exists() else ""
+    return f"{platform.node()} {os.getppid()} {started}".rstrip()
 
 
 def _first_difference(a: Any, b: Any, name: str = "") -> str:
