@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,15 @@ _QUIET = {
 _HANDED_ON = ("SACL_CACHE", "SACL_DATA", "HF_HOME", "HF_HUB_OFFLINE")
 """Variables that decide what a worker finds, and that it would not have from whoever started its machine's Ray."""
 
+_OLDEST = (2, 52)
+"""Of Ray: earlier ones let everybody in, whatever `RAY_AUTH_MODE` says."""
+
 _STORE = 500 * 2**20  # of a Ray that is started here: what passes through it are parts of a megabyte
 
 
 def require_ray(address: str = LOCAL) -> None:
-    """Raises a RunError where the extra `scale` is missing, telling how to install it, or where this is no address."""
+    """Raises a RunError where the extra `scale` is missing or too old, or where this is no address."""
+    from importlib.metadata import version
     from importlib.util import find_spec
 
     if not ADDRESS.fullmatch(address):
@@ -46,6 +50,12 @@ def require_ray(address: str = LOCAL) -> None:
             raise RunError(
                 f"this needs the library {name}", where="--ray", remedy="Install it with: pip install 'sacl[scale]'"
             )
+    if tuple(int(number) for number in version("ray").split(".")[:2]) < _OLDEST:
+        raise RunError(
+            f"Ray {version('ray')} cannot ask for a token",
+            where="--ray",
+            remedy="Install a newer one with: pip install -U 'sacl[scale]'",
+        )
 
 
 @contextmanager
@@ -82,6 +92,31 @@ def connected(address: str = LOCAL) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def require_room(ray: Any, need: Mapping[str, int], workers: int = 1) -> None:
+    """Raises a RunError where the machines, were they idle, had no place: Ray would wait for ever.
+
+    Args:
+        ray: as it is `connected`.
+        need: what each worker needs of one machine, by Ray's names.
+        workers: how many at the same time.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(min(int(has.get(name, 0) // amount) for name, amount in need.items()) for has in machines)
+    if room < workers:
+        each = " and ".join(f"{amount} {name}" for name, amount in need.items())
+        there = ", ".join(" and ".join(f"{has.get(name, 0):g} {name}" for name in need) for has in machines)
+        raise RunError(
+            f"it takes {workers} x {each}, and the machines have {there}",
+            where="--ray",
+            remedy="Ask for less (training.threads, training.device, --workers), or start Ray on more machines",
+        )
+
+
+def not_seen(where: str, remedy: str) -> RunError:
+    """What a worker raises on a machine that does not have a file or folder."""
+    return RunError(f"the machine {os.uname().nodename} does not see it", where=where, remedy=remedy)
 
 
 @contextmanager

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sacl import errors
 from sacl.aside import folder_beside
 from sacl.errors import RunError, SaclError
-from sacl.experiment.lock import LOCK_FILE
 from sacl.experiment.pruned import read_pruned, write_pruned
-from sacl.experiment.run import is_complete, remove_unfinished
+from sacl.experiment.run import is_complete
 from sacl.experiment.tasks import SeedProgress, Task, report_epochs
-from sacl.scale.cluster import LOCAL, connected
-
-RETRIES = 3
-"""How often a trial is begun again whose worker or machine was lost; it goes on from the seed's own checkpoint."""
+from sacl.scale.cluster import LOCAL, connected, require_room
+from sacl.scale.seeds import RETRIES, as_text, fault_of, seed_folder_of, tidied
 
 FIGURE = "valid_weighted_f1"
-_WAIT = 120  # seconds until whoever trained this seed before, and was lost from sight, must have ended
 
 
 def run_on_ray(
@@ -45,53 +38,48 @@ def run_on_ray(
             every time; a pruned one has a `pruned.json` in its folder in place of a result.
 
     Raises:
-        SaclError: what a task met. RunError: one that failed again and again.
+        SaclError: what a task met. RunError: one that failed again and again, or no machine has room for.
     """
     if asha:
         tasks = [task for task in tasks if read_pruned(task.folder) is None]
     if not tasks:
         return
-    with connected(address), folder_beside(tasks[0].folder.absolute().with_name("trials")) as room:
+    # Beside the last, which is the likeliest to be continued, and then to have what was left there removed.
+    room_beside = tasks[-1].folder.absolute().with_name("trials")
+    with tidied(tasks), folder_beside(room_beside) as room, connected(address) as ray:
+        for task in tasks:
+            require_room(ray, _resources(task))
         from ray import tune
 
-        try:
-            tuner = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(_train, tasks=list(tasks), home=str(Path.cwd()), asha=asha),
-                    lambda config: tune.PlacementGroupFactory([_resources(tasks[config["task"]])]),
-                ),
-                param_space={"task": tune.grid_search(list(range(len(tasks))))},
-                tune_config=tune.TuneConfig(
-                    max_concurrent_trials=jobs,
-                    # A worker goes on with another task, and need not load PyTorch again.
-                    reuse_actors=True,
-                    scheduler=_halving(tasks) if asha else None,
-                    **({"metric": FIGURE, "mode": "max"} if asha else {}),
-                ),
-                run_config=tune.RunConfig(
-                    name="trials",
-                    storage_path=str(room),
-                    failure_config=tune.FailureConfig(max_failures=RETRIES),
-                    callbacks=[_progress(tasks, on_epoch)],
-                    stop=_first_fault(),
-                    verbose=0,
-                ),
-            )
-            results = tuner.fit()
-        except BaseException:
-            for task in tasks:
-                remove_unfinished(task.folder)
-            raise
-    _raise_fault(results, tasks)
-    for task in tasks:
-        (task.folder / LOCK_FILE).unlink(missing_ok=True)
-    if asha:
-        _note_pruned(results, tasks)
+        first_fault = _first_fault()
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_train, tasks=list(tasks), home=str(Path.cwd()), asha=asha),
+                lambda config: tune.PlacementGroupFactory([_resources(tasks[config["task"]])]),
+            ),
+            param_space={"task": tune.grid_search(list(range(len(tasks))))},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=jobs,
+                # A worker goes on with another task, and need not load PyTorch again.
+                reuse_actors=True,
+                scheduler=_halving(tasks) if asha else None,
+                **({"metric": FIGURE, "mode": "max"} if asha else {}),
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(room),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[_progress(tasks, on_epoch), *([_pruned(tasks, first_fault)] if asha else [])],
+                stop=first_fault,
+                verbose=0,
+            ),
+        )
+        results = tuner.fit()
+        _raise_fault(results, tasks)
 
 
 def _train(config: dict[str, Any], tasks: list[Task], home: str, asha: bool) -> None:
     """What a worker does; the figures of every epoch go to Tune only where it has to decide on them."""
-    from filelock import FileLock
     from ray import tune
 
     task = tasks[config["task"]]
@@ -103,20 +91,11 @@ def _train(config: dict[str, Any], tasks: list[Task], home: str, asha: bool) -> 
         tune.report({"epoch": figures["epoch"], FIGURE: best})
 
     try:
-        if not Path(home).is_dir() or not task.folder.absolute().parent.is_dir():
-            raise RunError(
-                f"the machine {os.uname().nodename} does not see it",
-                where=str(task.folder),
-                remedy="Work in a folder that all machines of the cluster share",
-            )
-        os.chdir(home)
-        task.folder.mkdir(exist_ok=True)
-        with FileLock(task.folder / LOCK_FILE, timeout=_WAIT):
+        with seed_folder_of(task, Path(home)):
             task.run(tell if asha else None)
     except SaclError as error:
         # What the user has to mend is not worth another try.
-        fault = {"kind": type(error).__name__, "found": error.found, "where": error.where, "remedy": error.remedy}
-        tune.report({"epoch": 0, FIGURE: best, "fault": json.dumps(fault)})
+        tune.report({"epoch": 0, FIGURE: best, "fault": as_text(error)})
 
 
 def _resources(task: Task) -> dict[str, int]:
@@ -172,8 +151,7 @@ def _first_fault() -> Any:
 def _raise_fault(results: Any, tasks: Sequence[Task]) -> None:
     faults = [r.metrics["fault"] for r in results if r.metrics and "fault" in r.metrics]
     if faults:
-        fault = json.loads(faults[0])
-        raise getattr(errors, fault.pop("kind"))(fault.pop("found"), **fault)
+        raise fault_of(faults[0])
     lost = [r for r in results if r.error is not None]
     if lost:
         told = str(lost[0].error).strip().splitlines()[-1]
@@ -184,10 +162,15 @@ def _raise_fault(results: Any, tasks: Sequence[Task]) -> None:
         )
 
 
-def _note_pruned(results: Any, tasks: Sequence[Task]) -> None:
-    for result in results:
-        task = tasks[result.config["task"]]
-        if not is_complete(task.folder):
-            write_pruned(
-                task.folder, task.seed, result.metrics["epoch"], {"weighted_f1": round(result.metrics[FIGURE], 4)}
-            )
+def _pruned(tasks: Sequence[Task], first_fault: Any) -> Any:
+    from ray import tune
+
+    class Pruned(tune.Callback):  # type: ignore[misc]
+        """Notes each task that is given up as soon as it is: a sweep that is cut off does not train it again."""
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            task, last = tasks[trial.config["task"]], trial.last_result
+            if not first_fault.met and last and not is_complete(task.folder):
+                write_pruned(task.folder, task.seed, last["epoch"], {"weighted_f1": round(last[FIGURE], 4)})
+
+    return Pruned()

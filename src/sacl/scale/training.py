@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sacl import errors
+from sacl.aside import folder_beside, whole_file
 from sacl.errors import RunError, SaclError
-from sacl.experiment.lock import LOCK_FILE
-from sacl.experiment.run import remove_unfinished
 from sacl.experiment.tasks import SeedProgress, Task, report_epochs
-from sacl.scale.cluster import LOCAL, connected
-from sacl.scale.studies import RETRIES
-from sacl.training.processes import BACKENDS, OthersLost, Processes, require_any_gpu
+from sacl.experiment.together import refuse_jobs
+from sacl.scale.cluster import LOCAL, connected, require_room
+from sacl.scale.seeds import RETRIES, as_text, fault_of, seed_folder_of, tidied
+from sacl.training.processes import BACKENDS, PATIENCE, OthersLost, Processes, require_any_gpu
 
 FAULT_FILE = "fault.json"
-_WAIT = 120  # seconds until whoever wrote to this seed's folder before, and was lost from sight, must have ended
+STARTS = 30
+"""How often the workers are begun again that find no place, or do not start, within Ray's minute."""
 
 
 def train_together_on_ray(
@@ -45,48 +41,39 @@ def train_together_on_ray(
         address: see `connected`.
 
     Raises:
-        SaclError: what a task met. RunError: one that failed again and again.
+        SaclError: what a task met. RunError: one that failed again and again, or the workers have no room.
     """
-    if jobs is not None and jobs > 1:
-        raise RunError(
-            f"{jobs} seeds at a time, of which all {workers} workers train each",
-            where="--jobs",
-            remedy="Leave out --jobs, or --workers",
-        )
+    refuse_jobs(jobs, f"{workers} workers", "Leave out --jobs, or --workers")
     for task in tasks:
         require_any_gpu(task.recipe.training.device)
     if not tasks:
         return
-    with connected(address):
-        room = Path(tempfile.mkdtemp(prefix=".ray-", dir=tasks[0].folder.parent)).resolve()
-        try:
-            with _watched(tasks, on_epoch):
-                _fit(tasks, workers, room)
-        except BaseException:
-            for task in tasks:
-                remove_unfinished(task.folder)
-            raise
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
+    room_beside = tasks[-1].folder.absolute().with_name("workers")
+    with (
+        tidied(tasks),
+        folder_beside(room_beside) as room,
+        connected(address) as ray,
+        _watched(tasks, on_epoch),
+    ):
+        _fit(ray, tasks, workers, room)
 
 
-def _fit(tasks: Sequence[Task], workers: int, room: Path) -> None:
+def _fit(ray: Any, tasks: Sequence[Task], workers: int, room: Path) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     fault, on_gpus = room / FAULT_FILE, any(task.recipe.training.device == "cuda" for task in tasks)
-    threads = max(task.recipe.training.threads for task in tasks)
+    resources = {"CPU": max(task.recipe.training.threads for task in tasks)} | ({"GPU": 1} if on_gpus else {})
+    require_room(ray, resources, workers)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"tasks": list(tasks), "home": str(Path.cwd()), "fault": str(fault)},
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=on_gpus,
-            resources_per_worker={"CPU": threads} | ({"GPU": 1} if on_gpus else {}),
-        ),
-        torch_config=TorchConfig(backend=BACKENDS if on_gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=on_gpus, resources_per_worker=resources),
+        torch_config=TorchConfig(backend=BACKENDS if on_gpus else "gloo", timeout_s=round(PATIENCE.total_seconds())),
         run_config=RunConfig(
-            name="workers", storage_path=str(room), failure_config=FailureConfig(max_failures=RETRIES)
+            name="workers",
+            storage_path=str(room),
+            failure_config=FailureConfig(max_failures=RETRIES, controller_failure_limit=STARTS),
         ),
     )
     lost = None
@@ -95,8 +82,7 @@ def _fit(tasks: Sequence[Task], workers: int, room: Path) -> None:
     except Exception as error:
         lost = error
     if fault.exists():
-        about = json.loads(fault.read_text(encoding="utf-8"))
-        raise getattr(errors, about.pop("kind"))(about.pop("found"), **about)
+        raise fault_of(fault.read_text(encoding="utf-8"))
     if lost is not None:
         told = (str(lost).strip().splitlines() or [type(lost).__name__])[-1]
         raise RunError(
@@ -120,31 +106,14 @@ def _work(config: dict[str, Any]) -> None:
     processes = Processes()
     try:
         for task in tasks:
-            _train(task, Path(config["home"]), processes)
+            with seed_folder_of(task, Path(config["home"]), writes=processes.first):
+                task.run(processes=processes)
     except OthersLost:
         raise  # it follows from the end of another
     except SaclError as error:
-        about = {"kind": type(error).__name__, "found": error.found, "where": error.where, "remedy": error.remedy}
-        fault.write_text(json.dumps(about), encoding="utf-8")
+        with whole_file(fault) as file:  # others may meet it at the same time
+            file.write(as_text(error).encode())
         raise
-
-
-def _train(task: Task, home: Path, processes: Processes) -> None:
-    from filelock import FileLock
-
-    if not home.is_dir() or not (home / task.folder).parent.is_dir():
-        raise RunError(
-            f"the machine {os.uname().nodename} does not see it",
-            where=str(task.folder),
-            remedy="Work in a folder that all machines of the cluster share",
-        )
-    os.chdir(home)
-    if not processes.first:
-        task.run(processes=processes)
-        return
-    task.folder.mkdir(exist_ok=True)
-    with FileLock(task.folder / LOCK_FILE, timeout=_WAIT):
-        task.run(processes=processes)
 
 
 @contextmanager
