@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -17,16 +18,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from sacl.cli import app
+from sacl.cli import app, interrupt
 from sacl.conversation import Conversation, LabelSet, Utterance
-from sacl.errors import DataError, RunError, SaclError
+from sacl.errors import DataError, FeatureError, RunError, SaclError
+from sacl.features.encoder import Encoder
 from sacl.formats import read_conversations, write_conversations
 from sacl.model.build import build_model
 from sacl.recognizer import EmotionRecognizer
 from sacl.rows import Columns
 from sacl.scale import prediction, records
+from sacl.scale.cluster import told
 from sacl.scale.prediction import Job, predicted
 from sacl.scale.records import kind_of, parts
+from sacl.scale.results import Result, written
 from sacl.settings import FeatureSettings, ModelSettings
 from sacl.training.trained import MODEL_FILE, TrainedModel
 
@@ -57,7 +61,7 @@ def recognizer() -> EmotionRecognizer:
 
 
 def job(out: Path, format: Any = "jsonl") -> Job:
-    return Job(str(out), format, None, COLUMNS, ("calm", "glad", "cross"), str(out), False)
+    return Job(str(out), format, None, COLUMNS, ("calm", "glad", "cross"), False)
 
 
 def results(out: Path) -> Iterator[dict[str, Any]]:
@@ -146,17 +150,113 @@ def test_what_the_model_refuses_is_told_aside_and_the_others_are_read(
 
 def test_a_folder_keeps_to_the_job_that_it_was_begun_with(recognizer: EmotionRecognizer, tmp_path: Path) -> None:
     begun = {"a.jsonl": {"size": 3, "changed": "1"}}
-    prediction._begin(job(tmp_path), recognizer, begun)
+    (tmp_path / ".job.json.0badf00d-1-0badf00d.part").touch()  # killed while it was written
+    prediction._begin(job(tmp_path, "csv"), recognizer, begun)
+    prediction._begin(job(tmp_path), recognizer, begun)  # nothing has come of the former
+    (tmp_path / "parts" / "a.jsonl-0badf00d").mkdir(parents=True)
     prediction._begin(job(tmp_path), recognizer, {**begun, "b.jsonl": {"size": 4, "changed": "1"}})  # more files
     assert set(json.loads((tmp_path / "job.json").read_text())["files"]) == {"a.jsonl", "b.jsonl"}
     with pytest.raises(RunError, match=r"a\.jsonl has changed since"):
         prediction._begin(job(tmp_path), recognizer, {"a.jsonl": {"size": 3, "changed": "2"}})
     with pytest.raises(RunError, match="format: 'jsonl' then"):
         prediction._begin(job(tmp_path, "csv"), recognizer, begun)
+    with pytest.raises(RunError, match=r"a\.jsonl has changed since"):
+        prediction._begin(job(tmp_path), recognizer, {"a.jsonl": begun["a.jsonl"] | {"kind": "csv"}})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     with pytest.raises(RunError, match="not empty"):
         prediction._begin(job(tmp_path / "other"), recognizer, begun)
+
+
+def test_what_fails_in_the_worker_is_no_conversation_s_fault(
+    recognizer: EmotionRecognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(tmp_path / "a.jsonl")
+    write_conversations([Conversation("c", [Utterance("Ann", "You came!")])], source)
+    [part] = parts(source, "jsonl", COLUMNS)
+    fails = FeatureError("its weights cannot be read (Cannot allocate memory)")
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise fails
+
+    shipped = EmotionRecognizer.from_pretrained()
+    monkeypatch.setattr(Encoder, "encode", failing)
+    with pytest.raises(FeatureError, match="Cannot allocate"):
+        predicted(shipped, job(tmp_path / "out"), part, source, "jsonl")
+    assert not (tmp_path / "out").exists()
+    # Nor is it met as late as that.
+    shipped.trained.save(tmp_path / MODEL_FILE)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(Encoder, "model", property(failing))
+    with pytest.raises(FeatureError, match="Cannot allocate"):
+        prediction._Worker(job(tmp_path))
+
+
+def test_reading_gives_the_same_rows_whenever_it_is_tried_and_a_part_without_a_file_is_told(
+    recognizer: EmotionRecognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "RECORDS", 2)
+    source, out = str(tmp_path / "a.jsonl"), job(tmp_path / "out")
+    write_conversations(chats(5, 0), source)
+    cut = list(parts(source, "jsonl", COLUMNS))
+    predicted(recognizer, out, cut[1], source, "jsonl")
+    done = prediction._done(out, [source])
+    names = json.dumps(sorted(done[source]))
+    batch = {"source": np.array([source]), "kind": np.array(["jsonl"]), "done": np.array([names])}
+    rows = [(row["number"][0], bool(row["content"][0])) for row in prediction._parts(batch, out)]
+    assert rows == [(0, True), (2, True), (3, False)]
+    predicted(recognizer, out, cut[0], source, "jsonl")  # by a worker, before reading is tried again
+    assert [(row["number"][0], bool(row["content"][0])) for row in prediction._parts(batch, out)] == rows
+    for lengths in ({source: 3}, {}):
+        with pytest.raises(RunError, match=r"parts of .* have no results"):
+            prediction._already(out, lengths, done)
+    predicted(recognizer, out, cut[2], source, "jsonl")
+    assert prediction._already(out, {source: 3}, done) == 1
+
+
+def test_results_are_no_input_and_a_file_s_kind_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    for name in ("a.jsonl", "out/parts/a.jsonl-0badf00d/00000.jsonl", "outer/b.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = prediction._files("**/*.jsonl", str(out), None)
+    assert {name: about["kind"] for name, about in found.items()} == {
+        str(tmp_path / "a.jsonl"): "jsonl",
+        str(tmp_path / "outer/b.jsonl"): "jsonl",
+    }
+    assert prediction._files(str(tmp_path / "a.jsonl"), str(out), "csv") != prediction._files("a.jsonl", str(out), None)
+    with pytest.raises(DataError, match="all such files are results"):
+        prediction._files("out/**/*.jsonl", str(out), None)
+
+
+def test_of_what_could_not_be_read_only_what_is_whole_is_gathered(tmp_path: Path) -> None:
+    folder = tmp_path / "malformed" / "a.jsonl-0badf00d"
+    folder.mkdir(parents=True)
+    (folder / "00000.jsonl").write_text("{}\n")
+    (folder / ".00001.jsonl.0badf00d-1-0badf00d.part").write_text('{}\n{"sou')
+    assert prediction._gather(job(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("text", ["one\rtwo", "one\ntwo", "one,two"])
+def test_a_text_with_any_end_of_line_in_it_is_one_cell(recognizer: EmotionRecognizer, text: str) -> None:
+    one = Conversation("c", [Utterance("Ann", text, vector=np.ones(WIDTH))])
+    made = written([Result(1, (one, recognizer.predict(one)))], "a", ["calm", "glad", "cross"], "csv")
+    rows = list(csv.reader(io.StringIO(made.decode(), newline=""), strict=True))
+    assert [row[5] for row in rows] == ["text", text]
+
+
+def test_a_piece_that_kills_its_workers_is_told_as_that() -> None:
+    from ray.exceptions import ActorDiedError
+
+    with pytest.raises(RunError, match="o: workers were killed again and again"), told("o"):
+        raise ActorDiedError
+
+
+def test_what_is_kept_of_files_on_ray_is_told_to_whoever_interrupts() -> None:
+    assert "are kept" in interrupt.line(["predict", "chats/*", "--ray", "--out", "o"])
+    assert "are kept" in interrupt.line(["predict", "chats/*", "--ray=auto", "--out", "o"])
+    assert "not written" in interrupt.line(["predict", "a.jsonl", "--out", "o"])
 
 
 # On Ray
@@ -195,11 +295,12 @@ def test_every_conversation_of_every_file_has_one_result_and_a_job_started_again
     assert (code, err.count("\n")) == (2, 1)
     assert "out/malformed.jsonl: 2 records could not be read" in err
     told = [json.loads(line) for line in (ray.folder / "out" / "malformed.jsonl").read_text().splitlines()]
-    assert [(one["source"], one["line"]) for one in told] == [("chats/a.jsonl", 701), ("chats/d.csv", None)]
+    home = str(ray.folder / "chats")
+    assert [(one["source"], one["line"]) for one in told] == [(f"{home}/a.jsonl", 701), (f"{home}/d.csv", None)]
     found = {(one["source"], one["line"]): one for one in results(ray.folder / "out")}
     assert len(list(results(ray.folder / "out"))) == len(found) == 1001
     for name, conversations in files.items():
-        of_file = [found[f"chats/{name}", n + 1] for n in range(len(conversations))]
+        of_file = [found[f"{home}/{name}", n + 1] for n in range(len(conversations))]
         assert all(map(is_same, of_file, conversations, recognizer.predict_many(conversations)))
     # Again, with one part missing: that one is made, and the others are left alone.
     kept = {path: path.stat().st_mtime_ns for path in (ray.folder / "out" / "parts").glob("*/*")}

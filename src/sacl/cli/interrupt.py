@@ -20,6 +20,7 @@ _KEPT = {
     "data import": "Nothing is written",
     "import": "Nothing is written",
 }
+_FILES = "Results that are complete are kept: the same command goes on from there"
 _FINETUNE = "Nothing is kept of the fine-tuning: the same command begins anew"
 
 _told = False
@@ -43,7 +44,11 @@ def line(arguments: Sequence[str]) -> str:
     """What to tell whoever gave these arguments."""
     words = [word for word in arguments if not word.startswith("-")]
     verb = " ".join(words[:2]) if words[:1] == ["data"] else next(iter(words), "")
-    kept = _FINETUNE if verb == "encode" and "--finetune" in arguments else _KEPT.get(verb)
+    kept = _KEPT.get(verb)
+    if verb == "encode" and "--finetune" in arguments:
+        kept = _FINETUNE
+    if verb == "predict" and any(word.partition("=")[0] == "--ray" for word in arguments):
+        kept = _FILES
     return "interrupted" if kept is None else f"interrupted. {kept}"
 
 

@@ -44,7 +44,11 @@ def predict(
     ] = None,
     input_format: Annotated[
         str | None,
-        typer.Option("--from", help="jsonl, csv, txt, whatsapp, slack, vtt or srt; by default told from the file."),
+        typer.Option(
+            "--from",
+            help="jsonl, csv, txt, whatsapp, slack, vtt or srt, with --ray jsonl, csv or parquet; by default told from "
+            "the file, with --ray from its name.",
+        ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="File to write, complete or not at all; with --ray a folder.")] = None,
     ray: Ray = None,

@@ -8,8 +8,10 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ _HANDED_ON = ("SACL_CACHE", "SACL_DATA", "HF_HOME", "HF_HUB_OFFLINE")
 
 _OLDEST = (2, 52)
 """Of Ray: earlier ones let everybody in, whatever `RAY_AUTH_MODE` says."""
+
+_TRIES = 3
+"""How often a piece of Ray Data is begun again whose worker was killed: it may take more memory than there is."""
 
 _STORE = 500 * 2**20  # of a Ray that is started here: what passes through it are parts of a megabyte
 
@@ -126,7 +131,7 @@ def told(where: str) -> Iterator[None]:
     Args:
         where: the place that the latter names.
     """
-    from ray.exceptions import RayError
+    from ray.exceptions import RayActorError, RayError, WorkerCrashedError
 
     try:
         yield
@@ -134,9 +139,32 @@ def told(where: str) -> Iterator[None]:
         inner = cause(error)
         if isinstance(inner, SaclError):
             raise inner from error
+        if isinstance(inner, RayActorError | WorkerCrashedError) and not getattr(inner, "actor_init_failed", False):
+            raise RunError(
+                "workers were killed again and again at the same piece; it may take more memory than there is",
+                where=where,
+                remedy="Give the machines more memory or divide long conversations; what is done is kept",
+            ) from error
         last = next(iter(str(inner).strip().splitlines()[-1:]), type(inner).__name__)
         remedy = "Mend that, and give the same command: what is done is kept"
         raise RunError(f"Ray gave up ({last[:300]})", where=where, remedy=remedy) from error
+
+
+def mapped(data: Any, work: Any, **options: Any) -> Any:
+    """`data.map_batches` of a row at a time; what kills its worker is begun again `_TRIES` times, and not for ever.
+
+    Args:
+        data: of Ray Data.
+        work: a function, or a class of workers.
+        options: of `map_batches`.
+    """
+    bounds = {"max_task_retries": _TRIES, "max_restarts": 3 * _TRIES} if isinstance(work, type) else {}
+    if any(of.kind is of.VAR_KEYWORD for of in signature(data.map_batches).parameters.values()):
+        options |= bounds or {"max_retries": _TRIES}
+    with warnings.catch_warnings():
+        # These bounds are to get names of their own; until then there is no other way to give them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return data.map_batches(work, batch_size=1, **options)
 
 
 def cause(error: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sacl.features.encoder import Encoder, Progress
 from sacl.features.pieces import Pieces
-from sacl.scale.cluster import LOCAL, connected, told
+from sacl.scale.cluster import LOCAL, connected, mapped, told
 
 BLOCK = 2048
 """Distinct texts that a worker is given at a time: some seconds of work, and 3 MiB of vectors of minilm."""
@@ -82,10 +82,10 @@ class RayEncoder(Encoder):
             ray.data.DataContext.get_current().execution_options.preserve_order = True
             workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
             data = ray.data.from_items([{"texts": block} for block in todo], override_num_blocks=len(todo))
-            data = data.map_batches(
+            data = mapped(
+                data,
                 _Worker,
                 fn_constructor_args=(dict(self.identity), batch_size),
-                batch_size=1,
                 num_cpus=1,
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(todo))),
             )

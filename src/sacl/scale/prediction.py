@@ -1,6 +1,6 @@
 """Emotions of any number of conversations in files, by Ray Data: a part of some hundred at a time, a file each.
 
-OUT/job.json                       what the results belong to: settings, and each file's size and date
+OUT/job.json                       what the results belong to: settings, and each file's kind, size and date
 OUT/model.safetensors              the model, which the workers read there
 OUT/parts/FILE-1a2b3c4d/00000.*    results of a part
 OUT/malformed/...                  and what could not be read of it
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,13 +23,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sacl.conversation import Conversation
-from sacl.errors import RunError, SaclError
+from sacl.errors import DataError, FeatureError, RunError, SaclError
 from sacl.experiment.lock import held
 from sacl.recognizer import EmotionRecognizer
 from sacl.recognizer.recognition import check_threshold
 from sacl.rows import Columns
 from sacl.scale import places
-from sacl.scale.cluster import LOCAL, connected, told
+from sacl.scale.cluster import LOCAL, connected, mapped, not_seen, told
 from sacl.scale.records import CHARACTERS, RECORDS, Kind, Part, Record, conversation, kind_of, parts
 from sacl.scale.results import Result, Written, malformed, refuse_namesakes, written
 from sacl.training.trained import MODEL_FILE
@@ -46,7 +47,6 @@ class Job:
     threshold: float | None
     columns: Columns
     labels: tuple[str, ...]
-    home: str
     trust_code: bool
 
     def part(self, source: str, number: int, kind: str = "parts", suffix: str | None = None) -> str:
@@ -105,14 +105,22 @@ def predict_on_ray(
     check_threshold(threshold, recognizer.labels)
     if format == "parquet":
         refuse_namesakes(recognizer.labels)
-    files = places.found(pattern)
-    kinds = {source: kind_of(source, input_format) for source in files}
-    job = Job(out, format, threshold, columns, tuple(recognizer.labels), str(Path.cwd()), trust_code)
-    with held(Path(out)) if places.is_local(out) else nullcontext():
+    job = Job(places.settled(out), format, threshold, columns, tuple(recognizer.labels), trust_code)
+    files = _files(pattern, job.out, input_format)
+    with held(Path(job.out)) if places.is_local(job.out) else nullcontext():
         _begin(job, recognizer, files)
         with connected(address) as ray, told(where=out):
-            counts = _counts(ray, job, kinds, progress)
+            counts = _counts(ray, job, {source: about["kind"] for source, about in files.items()}, progress)
         return Summary(len(files), *counts, _gather(job))
+
+
+def _files(pattern: str, out: str, given: str | None) -> dict[str, dict[str, Any]]:
+    """The files to be read, with kind, size and date; results that an earlier try left in `out` are none of them."""
+    found = places.found(places.settled(pattern))
+    files = {source: about for source, about in found.items() if not source.startswith(places.joined(out, ""))}
+    if not files:
+        raise DataError("all such files are results", where=pattern, remedy="Give another pattern, or another --out")
+    return {source: about | {"kind": kind_of(source, given)} for source, about in files.items()}
 
 
 def _begin(job: Job, recognizer: EmotionRecognizer, files: Mapping[str, Any]) -> None:
@@ -137,6 +145,8 @@ def _begin(job: Job, recognizer: EmotionRecognizer, files: Mapping[str, Any]) ->
             earlier = dict(record.pop("files"))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RunError("it is damaged", where=path, remedy="Give another --out") from error
+        if not any(places.names(places.joined(job.out, kind)) for kind in ("parts", "malformed")):
+            record, earlier = settings, {}  # before its first result a job may be another one
         other = next((key for key in settings if record.get(key) != settings[key]), None)
         changed = next((name for name in files if name in earlier and earlier[name] != files[name]), None)
         if other or changed:
@@ -144,7 +154,7 @@ def _begin(job: Job, recognizer: EmotionRecognizer, files: Mapping[str, Any]) ->
             raise RunError(
                 f"its results are of another job ({told})", where=job.out, remedy="Give another --out, or the same job"
             )
-    elif places.names(job.out) - {".lock", ".holder"}:
+    elif places.names(job.out):
         raise RunError("the folder is not empty", where=job.out, remedy="Give another --out")
     places.write(path, json.dumps(settings | {"files": earlier | dict(files)}, indent=1).encode())
     places.write(places.joined(job.out, MODEL_FILE), model)
@@ -158,71 +168,94 @@ def _counts(
 ) -> tuple[int, int, int]:
     """Conversations and utterances that were recognised, and parts that were done before."""
     workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    context = ray.data.DataContext.get_current()
-    context.target_max_block_size = CHARACTERS  # a block a part: else all of a file would wait for one worker
-    files = [{"source": source, "kind": kind} for source, kind in kinds.items()]
+    # A row is a block, and a row is a part: what a worker is given, and what is done again if it is killed.
+    ray.data.DataContext.get_current().target_max_block_size = 1
+    # Asked once: reading that is tried again has to give the same rows.
+    done = _done(job, kinds)
+    files = [{"source": name, "kind": kind, "done": json.dumps(sorted(done[name]))} for name, kind in kinds.items()]
     data = ray.data.from_items(files, override_num_blocks=min(len(files), 1000))
     # Reading takes little of a processor, and must find a place beside the workers.
     readers = ray.data.TaskPoolStrategy(min(workers, len(files)))
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
-    data = data.map_batches(_parts, fn_args=(job,), batch_size=1, num_cpus=0, compute=readers)
-    data = data.map_batches(_Worker, fn_constructor_args=(job,), batch_size=1, num_cpus=1, compute=pool)
-    total = dict.fromkeys(_COUNTS, 0)
+    data = mapped(data, _parts, fn_args=(job,), num_cpus=0, compute=readers)
+    data = mapped(data, _Worker, fn_constructor_args=(job,), num_cpus=1, compute=pool)
+    total = {"conversations": 0, "utterances": 0}
+    lengths = dict[str, int]()
     for row in data.iter_rows():
-        for key in _COUNTS:
+        for key in total:
             total[key] += int(row[key])
+        if row["parts"]:
+            lengths[row["source"]] = int(row["parts"])
         if progress is not None:
             progress("utterances", total["utterances"], 0)
-    return total["conversations"], total["utterances"], total["already"]
+    return total["conversations"], total["utterances"], _already(job, lengths, done)
+
+
+def _done(job: Job, sources: Iterable[str]) -> dict[str, set[str]]:
+    """Names of the files of results that each source has."""
+    begun = places.names(places.joined(job.out, "parts"))
+    folders = {source: places.joined(job.out, "parts", _name(source)) for source in sources}
+    with ThreadPoolExecutor(16) as pool:  # a store takes its time for each
+        listed = pool.map(lambda source: places.names(folders[source]) if _name(source) in begun else set(), folders)
+        return dict(zip(folders, listed, strict=True))
+
+
+def _already(job: Job, lengths: Mapping[str, int], done: Mapping[str, set[str]]) -> int:
+    """How many parts were done before; raises a RunError where, after all, one has no file."""
+    already = 0
+    for source, there in _done(job, done).items():
+        wanted = {f"{number:05d}.{job.format}" for number in range(lengths.get(source, 0))}
+        missing = len(wanted - there)
+        if missing or not wanted:
+            found = f"{missing or 'all'} parts of {source} have no results"
+            raise RunError(found, where=job.out, remedy="Give the same command: it does those that are missing")
+        already += len(wanted & done[source])
+    return already
 
 
 def _parts(batch: dict[str, Any], job: Job) -> Iterator[dict[str, list[Any]]]:
-    """The parts of a file that have no results; for the others, their numbers alone."""
-    import os
-
-    os.chdir(job.home)
-    for source, kind in zip(batch["source"], batch["kind"], strict=True):
-        done = places.names(places.joined(job.out, "parts", _name(source)))
+    """The parts of a file that have no results; and last, without content, how many parts it has."""
+    for source, kind, names in zip(*(batch[key].tolist() for key in ("source", "kind", "done")), strict=True):
+        done, length = set(json.loads(names)), 0
         for part in parts(source, kind, job.columns):
-            is_done = f"{part.number:05d}.{job.format}" in done
-            content = json.dumps(None if is_done else [part.header, part.records])
-            yield {"source": [source], "kind": [kind], "number": [part.number], "content": [content]}
+            length = part.number + 1
+            if f"{part.number:05d}.{job.format}" not in done:
+                content = json.dumps([part.header, part.records])
+                yield {"source": [source], "kind": [kind], "number": [part.number], "content": [content]}
+        yield {"source": [source], "kind": [kind], "number": [length], "content": [""]}
 
 
 class _Worker:
     """Holds the model, and gives a part to it."""
 
     def __init__(self, job: Job) -> None:
-        import os
-
         import torch
 
-        os.chdir(job.home)
         torch.set_num_threads(1)
         self._job = job
         model = places.joined(job.out, MODEL_FILE)
         content = places.read(model)
         if content is None:
-            found = f"the machine {os.uname().nodename} does not see it"
-            raise RunError(found, where=model, remedy="Give an --out that all machines of the cluster share")
+            raise not_seen(model, "Give an --out that all machines of the cluster share")
         with TemporaryDirectory() as aside:
             (Path(aside) / MODEL_FILE).write_bytes(content)
             self._recognizer = EmotionRecognizer.from_pretrained(aside, trust_code=job.trust_code)
+        if self._recognizer.encoder is not None:
+            # Here, and not with the first part: what is wrong with it is no conversation's fault.
+            _ = self._recognizer.encoder.tokenizer, self._recognizer.encoder.model
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
-        rows = zip(*(batch[key] for key in ("source", "kind", "number", "content")), strict=True)
-        counts = [self._counted(str(source), kind, int(number), content) for source, kind, number, content in rows]
-        return {key: [row[i] for row in counts] for i, key in enumerate(_COUNTS)}
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        keys = ("source", "kind", "number", "content")
+        rows = [self._row(*row) for row in zip(*(batch[key].tolist() for key in keys), strict=True)]
+        return {key: [row[key] for row in rows] for key in rows[0]}
 
-    def _counted(self, source: str, kind: Kind, number: int, content: str) -> tuple[int, int, int]:
-        given = json.loads(content)
-        if given is None:
-            return 0, 0, 1
-        part = Part(number, given[0], [Record(*record) for record in given[1]])
-        return *predicted(self._recognizer, self._job, part, source, kind), 0
-
-
-_COUNTS = ("conversations", "utterances", "already")
+    def _row(self, source: str, kind: Kind, number: int, content: str) -> dict[str, Any]:
+        counts, length = (0, 0), number
+        if content:
+            header, records = json.loads(content)
+            part = Part(number, header, [Record(*record) for record in records])
+            counts, length = predicted(self._recognizer, self._job, part, source, kind), 0
+        return {"source": source, "parts": length, "conversations": counts[0], "utterances": counts[1]}
 
 
 def predicted(recognizer: EmotionRecognizer, job: Job, part: Part, source: str, kind: Kind) -> tuple[int, int]:
@@ -252,9 +285,12 @@ def _recognised(
         turns = list(recognizer.predict_many([one for _, one in good], RECORDS, threshold=job.threshold))
         for (record, one), recognitions in zip(good, turns, strict=True):
             yield Result(record.line, (one, recognitions))
-    except SaclError as error:
+    except (DataError, FeatureError) as error:
         if len(good) == 1:
-            faults.append((good[0][0], str(error)))
+            [(record, one)] = good
+            if recognizer.encoder is not None and all(u.vector is None for u in one.utterances):
+                raise  # whatever a text is, an encoder reads it: it is the worker that fails
+            faults.append((record, str(error)))
             return
         for pair in good:
             yield from _recognised(recognizer, job, [pair], faults)
