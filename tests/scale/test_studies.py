@@ -65,7 +65,9 @@ def test_a_study_that_is_interrupted_goes_on_to_the_same_files(ray: Any, recipe:
     assert process.returncode == 130, err
     assert "go on with the same command and --resume" in err
     assert epochs(metrics) > 2
-    assert not list((ray.folder / "cut").glob("seed-*/result.json"))
+    left_behind = [path.name for path in (ray.folder / "cut").rglob("*")]
+    assert not [name for name in left_behind if name == "result.json" or name.endswith(".part")]
+    assert left_behind.count(".lock") <= 1  # the study's own
     for options in (("--ray", ray.head, "--out", "cut", "--resume"), ("--out", "uncut")):
         code, _, err = ray.run(*ask, *options)
         assert (code, err) == (0, "")
@@ -122,6 +124,15 @@ def test_a_sweep_gives_up_points_and_ranks_them_behind_the_others(ray: Any, reci
 
 
 @pytest.mark.long
+@pytest.mark.long
+@pytest.mark.parametrize("more", [("--set", "training.threads=3"), ("--workers", "3")])
+def test_what_no_machine_has_room_for_is_refused(ray: Any, recipe: str, more: tuple[str, ...]) -> None:
+    code, out, err = ray.run("sacl", "train", recipe, *more, "--ray", ray.head, "--out", "large")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "the machines have 2 CPU" in err
+    assert not (ray.folder / "large").exists()
+
+
 def test_nobody_is_let_in_without_the_token(ray: Any, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ray.environment, "RAY_AUTH_TOKEN", "0" * 64)
     code, out, err = ray.run("sacl", "train", recipe, "--ray", ray.head, "--out", "stranger")
