@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ pytest.importorskip("prometheus_client", reason="prometheus-client is not instal
 from sacl.conversation import Conversation, Utterance
 from sacl.features.encoder import Encoder
 from sacl.recognizer import UNCERTAIN, EmotionRecognizer, Recognition
-from sacl.serve import worker
+from sacl.serve import turns
+from sacl.serve.client import CLIENT
 from sacl.serve.errors import Unavailable
 from sacl.serve.limits import Limits
 from sacl.serve.service import Service
@@ -124,7 +126,8 @@ def test_what_waits_and_is_cancelled_is_never_read(recognizer: EmotionRecognizer
 def test_a_long_request_that_is_cancelled_stops_after_the_portion_it_is_at(
     recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, during: During
 ) -> None:
-    monkeypatch.setattr(worker, "_CHARACTERS", 100)
+    monkeypatch.setattr(turns, "CHARACTERS", 100)
+    monkeypatch.setattr(turns, "_OF_LONG", 100)
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
     long = Conversation("c", [Utterance("A", f"turn {i}") for i in range(50)])
 
@@ -143,7 +146,8 @@ def test_a_long_request_that_is_cancelled_stops_after_the_portion_it_is_at(
 def test_a_short_request_need_not_wait_for_a_long_one(
     recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch, during: During
 ) -> None:
-    monkeypatch.setattr(worker, "_CHARACTERS", 100)
+    monkeypatch.setattr(turns, "CHARACTERS", 100)
+    monkeypatch.setattr(turns, "_OF_LONG", 100)
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
     long = Conversation("c", [Utterance("A", f"turn {i}") for i in range(200)])
 
@@ -159,28 +163,6 @@ def test_a_short_request_need_not_wait_for_a_long_one(
         assert close_to(await asked, recognizer.predict(long))
 
     during(service, work)
-
-
-def test_portions_are_shared_fairly(encoder: Encoder) -> None:
-    async def main() -> None:
-        def job(turns: int) -> worker.Job:
-            texts = [Utterance("A", "x" * 80) for _ in range(turns)]
-            future = asyncio.get_running_loop().create_future()
-            return worker.Job([Conversation("c", texts)], encoder, lambda jobs: jobs, future)
-
-        def shares(jobs: list[worker.Job], characters: int) -> list[int]:
-            portions = worker.portioned(jobs, characters)
-            return [len(portions.get(job, ())) for job in jobs]
-
-        jobs = [job(9), job(2), job(6)]
-        # Half goes to whoever is done soonest, half to whoever waits longest.
-        assert shares(jobs, 1000) == [5, 2, 3]
-        assert shares(jobs, 10**6) == [9, 2, 6]
-        # Those that are longer than a portion have a small one, and take nothing of the others' one.
-        assert shares([job(100), *jobs, job(100)], 1000) == [5, 5, 2, 3, 0]
-        assert shares([job(100)], 1000) == [5]
-
-    asyncio.run(main())
 
 
 def test_a_fault_stays_with_its_own_request(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
@@ -230,6 +212,50 @@ def test_influence_is_the_recognizers_own(
             (i.id, i.position, i.speaker, i.text) for i in wanted
         ]
         assert np.allclose([i.moved for i in found], [i.moved for i in wanted], atol=1e-5)
+
+
+def test_influence_is_worked_out_aside(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
+    service = Service(recognizer, None, Limits())
+    threads = []
+
+    def influence(*_: Any, **__: Any) -> list[Any]:
+        threads.append(threading.current_thread())
+        return []
+
+    async def work() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(EmotionRecognizer, "influence", influence)
+            await service.influence(talk(3), 1)
+        assert service._long is not None
+        assert threads == [service._long._reader]
+
+    during(service, work)
+
+
+def test_a_turn_that_is_being_read_is_not_lost_to_another_client(
+    recognizer: EmotionRecognizer, causal: EmotionRecognizer, talk: Talk, during: During
+) -> None:
+    service = Service(recognizer, causal, Limits(waiting=3))
+    encoder: Any = recognizer.encoder
+
+    async def work() -> None:
+        id = service.open_session()
+        encoder.gate.clear()
+        turn = asyncio.ensure_future(service.add_turn(id, "A", "we had cake"))
+        await encoder.is_reading()
+        behind = [asyncio.ensure_future(service.predict(talk(1, seed=i))) for i in range(2)]
+        await asyncio.sleep(0)
+        CLIENT.set("another")
+        for is_taken in (True, False):
+            asked = asyncio.ensure_future(service.predict(talk(2)))
+            await asyncio.sleep(0)
+            assert behind[-1].cancelling() if is_taken else asked.done()
+        encoder.gate.set()
+        ends = await asyncio.gather(turn, *behind, return_exceptions=True)
+        assert [isinstance(end, Unavailable) for end in ends] == [False, False, True]
+        assert service.sessions.find(id).stream.turns == 1
+
+    during(service, work)
 
 
 def test_influence_that_is_cancelled_is_not_worked_out(

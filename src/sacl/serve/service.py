@@ -20,11 +20,10 @@ from sacl.serve.errors import LimitError, NoLiveModel, Unavailable
 from sacl.serve.limits import Limits
 from sacl.serve.metrics import Metrics
 from sacl.serve.sessions import Sessions
-from sacl.serve.waiting import Waiting
-from sacl.serve.worker import Job, Worker
+from sacl.serve.waiting import Place, Waiting
+from sacl.serve.worker import Finish, Job, Worker
 
 T = TypeVar("T")
-Finish = Callable[[Sequence[Job]], Sequence[Any]]
 
 _LONG = 500
 """Turns that are read in a thread of their own, a second or so for the longest, while others' few go on."""
@@ -81,7 +80,7 @@ class Service:
     async def start(self) -> None:
         """Warms up and takes requests from then on."""
         worker = Worker(self.limits.together, self.metrics, self.warm_up)
-        await worker.call(self.warm_up)
+        await worker.call(self.warm_up, Place())
         self._worker, self._long = worker, Worker(1, self.metrics, self._read_one_turn)
 
     async def stop(self) -> None:
@@ -122,15 +121,15 @@ class Service:
             self.check(conversation)
         if not conversations:
             return []
-        with self._accept():
-            results = await self._do(conversations, self._encoder, self._read)
+        with self._accept() as place:
+            results = await self._do(conversations, self._encoder, self._read, place)
         return [left_open(result, threshold) for result in results]
 
     async def encode(self, conversation: Conversation) -> Conversation:
         """The conversation with its vectors: whatever reads it after that is quick."""
         self.check(conversation)
-        with self._accept():
-            [encoded] = await self._do([conversation], self._encoder, _encoded)
+        with self._accept() as place:
+            [encoded] = await self._do([conversation], self._encoder, _encoded, place)
         return Conversation(conversation.id, encoded.utterances)
 
     async def influence(
@@ -156,9 +155,9 @@ class Service:
             gone = jobs[0].future.cancelled
             return [recognizer.influence(jobs[0].encoded()[0], target, nearest, cancelled=gone)]
 
-        with self._accept():
+        with self._accept() as place:
             encoder = self._live_encoder if live else self._encoder
-            moved: list[Influence] = await self._do([conversation], encoder, finish)
+            moved: list[Influence] = await self._do([conversation], encoder, finish, place, aside=True)
         return moved
 
     async def aside(self, function: Callable[[], T], size: int, large: int) -> T:
@@ -169,9 +168,9 @@ class Service:
         """
         if size <= large:
             return function()
-        with self._accept():
+        with self._accept() as place:
             assert self._long is not None
-            return await self._long.call(function)
+            return await self._long.call(function, place)
 
     def open_session(self) -> str:
         """A live conversation; its id is a secret of 256 bits.
@@ -197,14 +196,14 @@ class Service:
 
         Raises:
             SessionGone: there is no such session (any more). LimitError: it has too many turns or speakers.
-            SaclError: see `predict`. The turn then was not read.
+            SaclError: see `predict`. The turn then was not read; where the client goes away it may have been.
         """
         causal = self._live()
         check_threshold(threshold, causal.labels)
         session = self.sessions.find(session_id)
         turn = Conversation("live", [Utterance(speaker, text, vector=vector)])
         self._check(turn, causal)
-        with self._accept():
+        with self._accept() as place:
             async with session.order:
                 self.sessions.check(session_id, speaker)
 
@@ -213,7 +212,7 @@ class Service:
                     session.speakers.add(speaker)
                     return [session.stream.add(speaker, text, vector=read.vector)]
 
-                result = await self._do([turn], self._live_encoder, finish)
+                result = await self._do([turn], self._live_encoder, finish, place)
         return left_open([result], threshold)[0]
 
     def close_session(self, session_id: str) -> None:
@@ -258,21 +257,29 @@ class Service:
             if u.vector is not None and not (np.abs(u.vector) <= _LARGEST).all():
                 raise FeatureError(f"its vector has a number beyond {_LARGEST:g}", where=here, remedy="Scale it")
 
-    async def _do(self, conversations: Sequence[Conversation], encoder: Encoder | None, finish: Finish) -> Any:
+    async def _do(
+        self,
+        conversations: Sequence[Conversation],
+        encoder: Encoder | None,
+        finish: Finish,
+        place: Place,
+        *,
+        aside: bool = False,
+    ) -> Any:
         """What the worker gives; what is long is encoded there, among others' texts, and then read aside."""
         assert self._worker is not None
         assert self._long is not None
-        if finish is _encoded or sum(map(len, conversations)) <= _LONG:
-            return await self._worker.do(conversations, encoder, finish)
-        encoded = await self._worker.do(conversations, encoder, _encoded)
-        return await self._long.do(encoded, None, finish)
+        if finish is _encoded or (not aside and sum(map(len, conversations)) <= _LONG):
+            return await self._worker.do(conversations, encoder, finish, place)
+        encoded = await self._worker.do(conversations, encoder, _encoded, place)
+        return await self._long.do(encoded, None, finish, place)
 
     @contextmanager
-    def _accept(self) -> Iterator[None]:
+    def _accept(self) -> Iterator[Place]:
         if not self.is_ready:
             raise _stopping()
-        with self._accepted.place():
-            yield
+        with self._accepted.place() as place:
+            yield place
 
     def _read(self, jobs: Sequence[Job]) -> list[list[list[Recognition]]]:
         conversations = [c for job in jobs for c in job.encoded()]

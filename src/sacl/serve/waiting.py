@@ -14,10 +14,13 @@ from sacl.serve.errors import Unavailable
 
 
 @dataclass(eq=False, slots=True)
-class _Place:
-    client: str
-    task: asyncio.Task[Any] | None
+class Place:
+    """That of one request; while its job is read it is not lost, for what is read cannot be unread."""
+
+    client: str = ""
+    task: asyncio.Task[Any] | None = None
     is_lost: bool = False
+    is_read: bool = False
 
 
 class Waiting:
@@ -29,7 +32,7 @@ class Waiting:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._places: dict[_Place, None] = {}
+        self._places: dict[Place, None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -41,7 +44,7 @@ class Waiting:
         await self._empty.wait()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Iterator[Place]:
         """One of them, for as long as this lasts.
 
         Raises:
@@ -49,11 +52,11 @@ class Waiting:
         """
         if len(self._places) >= self._most:
             self._make_room()
-        own = _Place(CLIENT.get(), asyncio.current_task())
+        own = Place(CLIENT.get(), asyncio.current_task())
         self._places[own] = None
         self._empty.clear()
         try:
-            yield
+            yield own
         except asyncio.CancelledError:
             if not own.is_lost or (own.task is not None and own.task.uncancel()):
                 raise
@@ -68,7 +71,10 @@ class Waiting:
         crowd, number = of.most_common(1)[0]
         if number <= of[CLIENT.get()] + 1:
             raise self._full()
-        last = next(place for place in reversed(self._places) if place.client == crowd)
+        theirs = (place for place in reversed(self._places) if place.client == crowd and not place.is_read)
+        last = next(theirs, None)
+        if last is None:
+            raise self._full()
         del self._places[last]
         last.is_lost = True
         if last.task is not None:

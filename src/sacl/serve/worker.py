@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from threading import Thread, current_thread
 from time import perf_counter
 from typing import Any, TypeVar
@@ -22,22 +20,24 @@ from sacl.serve.client import CLIENT
 from sacl.serve.errors import Unavailable
 from sacl.serve.log import described, log
 from sacl.serve.metrics import Metrics
+from sacl.serve.turns import Shares
+from sacl.serve.waiting import Place
 
 T = TypeVar("T")
 
-_CHARACTERS = 2_000
-"""About how many are encoded in one portion, 0.1 to 0.2 s on one processor."""
-_OF_LONG = 500
-"""About how many are encoded of jobs that are longer than a portion: a new request may have to wait for so many."""
 _STEP_SECONDS = 300
-"""A thread that is at one step for longer does not come back: a step is a portion of texts, or one conversation."""
+"""A thread that is at one step for longer does not come back: a step is a portion of texts, or what is done aside for
+one request, some 10 s for the influence of all turns that one may ask for."""
 _LOOK_SECONDS = 1.0
 """How often it is looked whether the thread still lives."""
 
 
+Finish = Callable[[Sequence["Job"]], Sequence[Any]]
+
+
 @dataclass(eq=False, slots=True)
 class Job:
-    """Conversations to be read for one request.
+    """Conversations to be read for one request, or none and something else to be done for it.
 
     Args:
         conversations: all with vectors, or all with texts and an encoder.
@@ -45,13 +45,15 @@ class Job:
         finish: called with jobs whose vectors are there; gives one result a job. Jobs whose functions are equal are
             handed over together.
         future: resolved with the job's result; once it is cancelled no more work is done.
+        place: that of the request.
         client: who asks.
     """
 
     conversations: Sequence[Conversation]
     encoder: Encoder | None
-    finish: Callable[[Sequence[Job]], Sequence[Any]]
+    finish: Finish
     future: asyncio.Future[Any]
+    place: Place = field(default_factory=Place)
     client: str = field(default_factory=CLIENT.get)
     texts: list[str] = field(init=False)
     vectors: list[np.ndarray] = field(init=False, default_factory=list)
@@ -60,8 +62,26 @@ class Job:
 
     def __post_init__(self) -> None:
         utterances = [u for c in self.conversations for u in c.utterances]
-        self.texts = [] if utterances[0].vector is not None else [u.text or "" for u in utterances]
+        self.texts = [u.text or "" for u in utterances if u.vector is None]
         self.left = sum(map(weight, self.texts))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.conversations))
+
+    def next(self, characters: int) -> list[str]:
+        """About so many of the texts that have no vector yet; one at least, if there is one."""
+        texts = list[str]()
+        for text in self.texts[len(self.vectors) :]:
+            if characters <= 0:
+                break
+            texts.append(text)
+            characters -= weight(text)
+        return texts
+
+    def cost(self, texts: Sequence[str]) -> int:
+        """Characters that a step with these texts counts as: to finish it costs about one a turn."""
+        left = sum(map(weight, texts))
+        return left if left < self.left else 1 + left + len(self)
 
     def add(self, vectors: Sequence[np.ndarray]) -> None:
         """Those of the next texts."""
@@ -88,7 +108,7 @@ class Worker:
     """
 
     def __init__(self, together: int, metrics: Metrics, probe: Callable[[], object]) -> None:
-        self._together, self._metrics, self._probe = together, metrics, probe
+        self._shares, self._metrics, self._probe = Shares(together), metrics, probe
         self._jobs: list[Job] = []
         self._begun: float | None = None
         self._is_broken = False
@@ -98,36 +118,28 @@ class Worker:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def do(
-        self,
-        conversations: Sequence[Conversation],
-        encoder: Encoder | None,
-        finish: Callable[[Sequence[Job]], Sequence[Any]],
+        self, conversations: Sequence[Conversation], encoder: Encoder | None, finish: Finish, place: Place
     ) -> Any:
         """The job's result. Cancelling drops the job, at once if it waits, else after the portion that is read.
 
         Raises:
             Unavailable: the worker is not well.
         """
-        job = Job(conversations, encoder, finish, asyncio.get_running_loop().create_future())
+        if self._has_ended:
+            raise _unwell()
+        job = Job(conversations, encoder, finish, asyncio.get_running_loop().create_future(), place)
         self._jobs.append(job)
         self._wake.set()
         return await job.future
 
-    async def call(self, function: Callable[[], T]) -> T:
-        """What a function gives, called in the thread.
+    async def call(self, function: Callable[[], T], place: Place) -> T:
+        """What a function gives, called in the thread when it is its turn, as all jobs are.
 
         Raises:
-            Unavailable: the thread has ended, or does not come back.
+            Unavailable: the worker is not well.
         """
-        called = asyncio.get_running_loop().run_in_executor(self._thread, self._called, function)
-        try:
-            while not called.done():
-                if self._has_ended:
-                    raise _unwell()
-                await asyncio.wait({called}, timeout=_LOOK_SECONDS)
-            return called.result()
-        finally:
-            called.cancel()
+        result: T = await self.do([], None, lambda _: [function()], place)
+        return result
 
     @property
     def is_well(self) -> bool:
@@ -150,6 +162,17 @@ class Worker:
         finally:
             self._begun = None
 
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        called = asyncio.get_running_loop().run_in_executor(self._thread, self._called, function)
+        try:
+            while not called.done():
+                if self._has_ended:
+                    raise _unwell()
+                await asyncio.wait({called}, timeout=_LOOK_SECONDS)
+            return called.result()
+        finally:
+            called.cancel()
+
     async def stop(self) -> None:
         """Ends the thread; jobs that are left are cancelled."""
         self._task.cancel()
@@ -165,25 +188,34 @@ class Worker:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            jobs = in_turn(self._jobs)[: self._together]
-            try:
-                outcomes = await self.call(partial(self._judged_step, jobs))
-            except Exception as error:  # not of a step, but of the thread: whoever waits is to hear of it
-                outcomes = [(job, self._broken(error)) for job in jobs]
-            for job, result in outcomes:
-                if job.future.done():
-                    continue
-                if isinstance(result, Exception):
-                    job.future.set_exception(result)
-                else:
-                    job.future.set_result(result)
+            await self._next_step()
 
-    def _judged_step(self, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
+    async def _next_step(self) -> None:
+        portions = self._shares.step(self._jobs)
+        costs, begun = {job: job.cost(texts) for job, texts in portions.items()}, perf_counter()
+        for job in portions:
+            job.place.is_read = True
+        try:
+            outcomes = await self._in_thread(partial(self._judged_step, portions))
+        except Exception as error:  # not of a step, but of the thread: whoever waits is to hear of it
+            outcomes = [(job, self._broken(error)) for job in portions]
+        for job in portions:
+            job.place.is_read = False
+        self._shares.used(costs, perf_counter() - begun)
+        for job, result in outcomes:
+            if job.future.done():
+                continue
+            if isinstance(result, Exception):
+                job.future.set_exception(result)
+            else:
+                job.future.set_result(result)
+
+    def _judged_step(self, portions: dict[Job, list[str]]) -> list[tuple[Job, Any]]:
         """As `_step`, with faults of jobs told from those that every job would meet."""
         try:
-            outcomes = self._step(jobs)
+            outcomes = self._step(portions)
         except Exception as error:
-            outcomes = [(job, error) for job in jobs]
+            outcomes = [(job, error) for job in portions]
         if any(_is_fault(result) for _, result in outcomes):
             try:
                 self._probe()
@@ -199,60 +231,22 @@ class Worker:
         log.error("fault", extra={"fields": described(error)})
         return _unwell()
 
-    def _step(self, jobs: Sequence[Job]) -> list[tuple[Job, Any]]:
-        """Encodes a portion, and finishes the jobs that lack no vector any more; an error stands for a result."""
+    def _step(self, portions: dict[Job, list[str]]) -> list[tuple[Job, Any]]:
+        """Encodes texts, and finishes the jobs that lack no vector any more; an error stands for a result."""
         begun = perf_counter()
-        portions = portioned(jobs, _CHARACTERS)
         texts = sum(map(len, portions.values()))
         outcomes = []
-        for encoder, asking in _grouped(portions, lambda job: job.encoder):
+        for encoder, asking in _grouped([job for job in portions if portions[job]], lambda job: job.encoder):
             outcomes += alone_if_need_be(asking, partial(_encode, encoder, portions))
         failed = [(job, result) for job, result in outcomes if result is not None]
         wrong = {job for job, _ in failed}
-        ready = [job for job in jobs if not job.left and job not in wrong and not job.future.cancelled()]
+        ready = [job for job in portions if not job.left and job not in wrong and not job.future.cancelled()]
         done = []
         for finish, some in _grouped(ready, lambda job: job.finish):
             done += alone_if_need_be(some, finish)
-        self._metrics.step(len({*portions, *ready}), texts, perf_counter() - begun)
+        if read := sum(bool(job.conversations) for job in portions):
+            self._metrics.step(read, texts, perf_counter() - begun)
         return failed + done
-
-
-def in_turn(jobs: Sequence[Job]) -> list[Job]:
-    """Who comes first: in turn the job that is done soonest, and the one that waits longest; of each client one first.
-
-    So nobody waits for a long job, no long job waits for ever, and no client's many jobs for another's one.
-    """
-    soonest = _one_of_each(sorted(jobs, key=lambda job: job.left))
-    return list(dict.fromkeys(chain.from_iterable(zip(soonest, _one_of_each(jobs), strict=True))))
-
-
-def _one_of_each(jobs: Iterable[Job]) -> list[Job]:
-    """The first job of every client, then the second of each, and so on."""
-    places = Counter[str]()
-    placed = []
-    for job in jobs:
-        placed.append((places[job.client], job))
-        places[job.client] += 1
-    return [job for _, job in sorted(placed, key=lambda one: one[0])]
-
-
-def portioned(jobs: Iterable[Job], characters: int) -> dict[Job, list[str]]:
-    """What is encoded next: half of so many characters for each of two orders, see `in_turn`.
-
-    Jobs that have more than so many left share a small portion of their own: short ones come while they are read.
-    """
-    asking = [job for job in jobs if job.left]
-    short = [job for job in asking if job.left <= characters]
-    soonest, long = sorted(short, key=lambda job: job.left), [job for job in asking if job.left > characters]
-    portions: dict[Job, list[str]] = {}
-    for order, room in ((soonest, characters / 2), (short, characters / 2), (long, min(_OF_LONG, characters))):
-        for job in _one_of_each(order):
-            portion = portions.setdefault(job, []) if room > 0 else portions.get(job, [])
-            while room > 0 and len(job.vectors) + len(portion) < len(job.texts):
-                text = job.texts[len(job.vectors) + len(portion)]
-                portion.append(text)
-                room -= weight(text)
-    return portions
 
 
 def weight(text: str) -> int:
