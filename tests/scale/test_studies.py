@@ -133,6 +133,7 @@ def test_what_no_machine_has_room_for_is_refused(ray: Any, recipe: str, more: tu
     assert not (ray.folder / "large").exists()
 
 
+@pytest.mark.long
 def test_nobody_is_let_in_without_the_token(ray: Any, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ray.environment, "RAY_AUTH_TOKEN", "0" * 64)
     code, out, err = ray.run("sacl", "train", recipe, "--ray", ray.head, "--out", "stranger")
