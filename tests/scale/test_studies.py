@@ -124,7 +124,6 @@ def test_a_sweep_gives_up_points_and_ranks_them_behind_the_others(ray: Any, reci
 
 
 @pytest.mark.long
-@pytest.mark.long
 @pytest.mark.parametrize("more", [("--set", "training.threads=3"), ("--workers", "3")])
 def test_what_no_machine_has_room_for_is_refused(ray: Any, recipe: str, more: tuple[str, ...]) -> None:
     code, out, err = ray.run("sacl", "train", recipe, *more, "--ray", ray.head, "--out", "large")
