@@ -74,13 +74,9 @@ def tasks_on(ray: str | None, asha: bool = False, workers: int | None = None) ->
         if asha:
             raise RecipeError("it is Ray's to prune", where="--asha", remedy="Add --ray, or leave it out")
         return None
-    from sacl.errors import RunError
     from sacl.scale.cluster import require_ray
     from sacl.scale.studies import run_on_ray
-    from sacl.training.processes import are_several
 
-    if are_several():
-        raise RunError("torchrun started several processes", where="--ray", remedy="Leave out --ray, or torchrun")
     require_ray(ray)
     if workers is not None:
         from sacl.scale.training import train_together_on_ray

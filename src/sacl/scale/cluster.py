@@ -44,10 +44,14 @@ _STORE = 500 * 2**20  # of a Ray that is started here: what passes through it ar
 
 
 def require_ray(address: str = LOCAL) -> None:
-    """Raises a RunError where the extra `scale` is missing or too old, or where this is no address."""
+    """Raises a RunError where the extra `scale` is missing or too old, where this is no address, or under torchrun."""
     from importlib.metadata import version
     from importlib.util import find_spec
 
+    from sacl.training.processes import are_several
+
+    if are_several():
+        raise RunError("torchrun started several processes", where="--ray", remedy="Leave out --ray, or torchrun")
     if not ADDRESS.fullmatch(address):
         raise RunError(f"{address!r} is no address", where="--ray", remedy="Give auto or host:port, or none")
     for name in ("ray", "pyarrow", "fsspec", "pandas", "tensorboardX"):
