@@ -103,7 +103,7 @@ def numbered_lines(
                 n += 1
                 read += len(raw)
                 if packed is not None:
-                    refuse_far_unpacked(read, packed, place(file=name, line=n))
+                    refuse_far_unpacked(read, packed, name, n)
                 if progress is not None and read - told >= 2**20:
                     progress("read", read if position is None else position(), total)
                     told = read
@@ -112,7 +112,7 @@ def numbered_lines(
                     line.encode()  # a stream opened with surrogateescape lets through what is not UTF-8
                 if "\0" in line:
                     raise DataError("it holds a NUL character", where=place(file=name, line=n), remedy=_SAVED)
-                refuse_long(raw, place(file=name, line=n))
+                refuse_long(raw, name, n)
                 yield n, line.removeprefix("\ufeff") if n == 1 else line
             if progress is not None:
                 progress("read", total or read, total)
@@ -124,20 +124,20 @@ def numbered_lines(
         raise DataError(f"it cannot be read ({error.strerror or error})", where=name, remedy="Check the file") from None
 
 
-def refuse_far_unpacked(read: int, packed: Callable[[], int], where: str) -> None:
-    """Raises a DataError where so many bytes came out of far fewer packed ones."""
+def refuse_far_unpacked(read: int, packed: Callable[[], int], name: str, line: int) -> None:
+    """Raises a DataError where so many bytes came out of far fewer packed ones. It is asked at every line of a file."""
     if read > UNPACKED_FREELY and read > UNPACKED_FREELY + MOST_PACKED * packed():
         raise DataError(
             f"it unpacks to more than {MOST_PACKED} times its size",
-            where=where,
+            where=place(file=name, line=line),
             remedy="It is no file of conversations; if you know it, unpack it first",
         )
 
 
-def refuse_long(line: str | bytes, where: str) -> None:
+def refuse_long(text: str | bytes, name: str, line: int) -> None:
     """Raises a DataError for a line of LONGEST_LINE, where reading it has stopped."""
-    if len(line) >= LONGEST_LINE:
-        raise DataError("the line is longer than 64 MiB", where=where, remedy=_SAVED)
+    if len(text) >= LONGEST_LINE:
+        raise DataError("the line is longer than 64 MiB", where=place(file=name, line=line), remedy=_SAVED)
 
 
 def not_utf8(error: Any, name: str, line: int | None) -> DataError:

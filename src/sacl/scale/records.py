@@ -155,8 +155,8 @@ def _lines(stream: BinaryIO, packed: Callable[[], int] | None, name: str) -> Ite
                     return
                 read += len(raw)
                 if packed is not None:
-                    refuse_far_unpacked(read, packed, place(file=name, line=n))
-                refuse_long(raw, place(file=name, line=n))
+                    refuse_far_unpacked(read, packed, name, n)
+                refuse_long(raw, name, n)
                 line = raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
                 yield n, line.removeprefix("\ufeff") if n == 1 else line
     except DAMAGED:
