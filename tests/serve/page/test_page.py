@@ -170,7 +170,7 @@ def test_a_download_is_what_the_command_writes(
         with pytest.raises(SystemExit):
             main()
         signal.signal(signal.SIGTERM, handler)
-        assert Path(download.value.path()).read_text() == capsys.readouterr().out
+        assert Path(download.value.path()).read_bytes().decode() == capsys.readouterr().out
 
 
 def test_the_threshold_says_which_turns_are_uncertain(visit: Any) -> None:
