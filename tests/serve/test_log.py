@@ -23,7 +23,7 @@ CHAT = {"id": "c1", "utterances": [TURN, {"speaker": "Bo", "text": "it was late"
 
 @pytest.fixture
 def service(recognizer: EmotionRecognizer, causal: EmotionRecognizer) -> Service:
-    return Service(recognizer, causal, Limits())
+    return Service(recognizer, causal, Limits(requests_per_minute=10**4))
 
 
 def posted(path: str, **content: Any) -> Callable[[Any], Any]:

@@ -47,7 +47,8 @@ def serve(
     rate: Annotated[
         int,
         typer.Option(
-            min=1, help="Requests a minute of one client, and a request for every 64 KB; a page takes some 100."
+            min=1,
+            help="Requests a minute of one client, and one for every 64 KB; 300 or a fourth at once; a page takes 100.",
         ),
     ] = 1200,
     trust_code: TrustCode = False,

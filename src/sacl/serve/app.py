@@ -75,7 +75,6 @@ def create_app(
         token=token,
         hosts=tuple(hosts),
         bodies=app.state.bodies,
-        requests_per_minute=service.limits.requests_per_minute,
     )
     app.add_middleware(Record, metrics=service.metrics, routes=named, streams=app.state.streams)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
@@ -20,6 +21,10 @@ _SMALL = 2**16
 """Bytes of every body that are not counted among those of all: a socket holds as much unread in any case, and so small
 requests are taken while a few clients hold the rest."""
 _CLOSE = {"connection": "close"}
+
+
+_CHARGED = 2**16
+"""A request counts as one in the rate of its client, and as another for so many bytes of its body."""
 
 
 class Refused(Exception):
@@ -63,14 +68,20 @@ class Bodies:
 class Body:
     """That of one request, within a running loop.
 
+    Args:
+        bodies: those of all requests.
+        receive: gives its messages.
+        charge: told of what counts as so many requests, as soon as it has arrived.
+
     Attributes:
         seen: bytes that have arrived.
         refusal: the answer where it was not taken, in place of whatever the app makes of that.
     """
 
-    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+    def __init__(self, bodies: Bodies, receive: Receive, charge: Callable[[int], None]) -> None:
         self.refusal: Response | None = None
         self._bodies, self._limits, self._receive = bodies, bodies.limits, receive
+        self._charge = charge
         self._until = asyncio.get_running_loop().time() + self._limits.body_seconds
         self.seen, self._held, self._has_ended = 0, 0, False
 
@@ -107,8 +118,7 @@ class Body:
             while most > 0 and not self._has_ended:
                 message = await self._bodies.receive(self._receive, self._until)
                 most -= len(message.get("body", b""))
-                self.seen += len(message.get("body", b""))
-                self._has_ended = not message.get("more_body")  # nor has a disconnect
+                self._see(message)  # a disconnect ends it as well
 
     def too_large(self) -> Response:
         """The answer to that."""
@@ -116,8 +126,7 @@ class Body:
         return refusal(413, found, remedy="Send fewer conversations at a time", headers=_CLOSE)
 
     def _count(self, message: Message) -> None:
-        self.seen += len(message.get("body", b""))
-        self._has_ended = not message.get("more_body")
+        self._see(message)
         new = max(0, self.seen - _SMALL) - self._held
         if self.seen > self._limits.body_bytes:
             self.refusal = self.too_large()
@@ -130,6 +139,12 @@ class Body:
             self._held += new
         if self.refusal is not None:
             raise Refused(self.refusal)
+
+    def _see(self, message: Message) -> None:
+        before = self.seen
+        self.seen += len(message.get("body", b""))
+        self._has_ended = not message.get("more_body")
+        self._charge(self.seen // _CHARGED - before // _CHARGED)
 
     def _too_late(self) -> Response:
         if self._bodies.are_last:

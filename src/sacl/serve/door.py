@@ -9,8 +9,8 @@ from typing import Any
 from sacl.serve.client import client_of
 from sacl.serve.rate import Rate
 
-_AT_ONCE = 256
-"""Connections that are turned away before the event loop looks after the others again."""
+_AT_ONCE = 16
+"""Connections that are turned away in one call; the event loop makes up to 64 before it looks after others again."""
 _RESET = struct.pack("ii", 1, 0)
 """Closed so, a connection leaves nothing behind in the system."""
 

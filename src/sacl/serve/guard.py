@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import ceil
 from time import monotonic
 from urllib.parse import parse_qsl, urlsplit
@@ -23,11 +24,10 @@ from sacl.serve.answers import refusal
 from sacl.serve.bodies import Bodies, Body, Refused
 from sacl.serve.client import CLIENT, client_of
 from sacl.serve.rate import Rate
+from sacl.serve.turns import Turns
 
 _HELD = 2.0
 """Seconds for which the answer to one request too many is held: a flood waits, and costs next to nothing."""
-_BYTES = 2**16
-"""A request counts as one, and as another for so many bytes of its body."""
 
 
 class Guard:
@@ -38,8 +38,7 @@ class Guard:
         token: what a client has to know; None lets everybody in.
         hosts: names under which the server is asked for. Another name in `Host` may be a page that was led here by
             DNS. With 0.0.0.0 or :: among them every address is allowed as well, for an address is no name.
-        bodies: those of all requests.
-        requests_per_minute: of one client, told by its address.
+        bodies: those of all requests; their limits say how many requests one client, told by its address, may send.
         clock: seconds from any fixed moment.
     """
 
@@ -49,14 +48,13 @@ class Guard:
         token: str | None,
         hosts: Iterable[str],
         bodies: Bodies,
-        requests_per_minute: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._app, self._bodies = app, bodies
         self._token = None if token is None else token.encode()
         self._hosts = {host.lower().strip("[]") for host in hosts}
         self._any_address = not self._hosts.isdisjoint({"0.0.0.0", "::"})
-        self._rate = Rate(requests_per_minute, clock)
+        self._rate, self._turns = Rate(bodies.limits.requests_per_minute, clock), Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -66,11 +64,13 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
         else:
-            headers, body = Headers(scope=scope), Body(self._bodies, receive)
             client = client_of(scope.get("client"))
+            charge = scope["sacl.charge"] = partial(self._rate.charge, client)
+            headers, body = Headers(scope=scope), Body(self._bodies, receive, charge)
             CLIENT.set(client)
             try:
                 await self._check_rate(client)
+                await self._turns.wait(client)
                 self._check_host(headers)
                 self._check_token(scope, headers)
                 if int(headers.get("content-length", 0)) > self._bodies.limits.body_bytes:
@@ -81,8 +81,6 @@ class Guard:
                 await refused.answer(scope, receive, send)
             else:
                 await self._counted(scope, body, send)
-            finally:
-                self._rate.charge(client, body.seen // _BYTES)
 
     async def _counted(self, scope: Scope, body: Body, send: Send) -> None:
         """The app, whose request ends where its body is refused; then its own answer to that is not sent."""

@@ -26,6 +26,10 @@ T = TypeVar("T")
 
 _LARGE, _MANY = 2**16, 200
 """Bytes of a body, and turns of an answer, that are read and written beside other requests: they take some 5 ms."""
+_MOVED = 4_000
+"""An influence counts in the rate as another request for so many turns that are read for it, some 14 ms."""
+_OPENING = 1_024
+"""Bytes of a request that opens a session, which says nothing."""
 EVERYTHING_ELSE = "/v1/{rest:path}"
 """What is answered here, so that it does not go to the page."""
 
@@ -109,16 +113,17 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_PREDICT,
     )
     async def predict(request: Request) -> Response:
-        body = await request.body()
-        given, conversations = await service.aside(partial(_asked, body), len(body), _LARGE)
+        body = await _body(request)
+        conversations, threshold, are_several = await service.aside(partial(_asked, body), len(body), _LARGE)
+        del body
         request.scope["sacl.turns"] = turns = sum(map(len, conversations))
-        results = await _while_there(request, service.predict_all(conversations, given.get("threshold")))
+        results = await _while_there(request, service.predict_all(conversations, threshold))
         if results is None:
             return wire.Gone()
 
         def answer() -> Response:
             answers = [conversation_object(c, found) for c, found in zip(conversations, results, strict=True)]
-            return _private({"conversations": answers} if "conversations" in given else answers[0])
+            return _private({"conversations": answers} if are_several else answers[0])
 
         return await service.aside(answer, turns, _MANY)
 
@@ -130,10 +135,13 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_INFLUENCE,
     )
     async def influence(request: Request) -> Response:
-        body = await request.body()
-        given, conversation = await service.aside(partial(_question, body), len(body), _LARGE)
+        body = await _body(request)
+        conversation, at, nearest = await service.aside(partial(_question, body), len(body), _LARGE)
+        del body
         request.scope["sacl.turns"] = len(conversation)
-        asked = service.influence(conversation, _utterance(given), given.get("nearest", 200))
+        if isinstance(nearest, int) and 0 < nearest <= service.limits.neighbours:
+            request.scope["sacl.charge"](len(conversation) * min(nearest, len(conversation)) // _MOVED)
+        asked = service.influence(conversation, at, nearest)
         results = await _while_there(request, asked)
         if results is None:
             return wire.Gone()
@@ -153,7 +161,10 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         responses=_refusals(400, 429, 501),
     )
     async def open_session(request: Request) -> Response:
-        if body := await request.body():
+        body = await _body(request)
+        if len(body) > _OPENING:
+            raise DataError(f"it has more than {_OPENING} bytes", where="request", remedy="Send {}, or nothing")
+        if body:
             wire.read_object(body, ())
         limits = service.limits
         opened = {"session": service.open_session(), "idle_seconds": limits.session_idle_seconds}
@@ -167,9 +178,9 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         openapi_extra=_TURN,
     )
     async def add_turn(request: Request, session_id: str) -> Response:
-        body = await request.body()
+        body = await _body(request)
         keys = ("speaker", "text", "vector", "threshold")
-        given = await service.aside(lambda: wire.read_object(body, keys), len(body), _LARGE)
+        given = await service.aside(partial(wire.read_object, body, keys), len(body), _LARGE)
         turn = utterance({k: v for k, v in given.items() if k != "threshold"}, 0, "")
         Conversation("live", [turn])  # it has a text or a vector
         request.scope["sacl.turns"] = 1
@@ -218,25 +229,31 @@ def _add_state(app: FastAPI, service: Service) -> None:
         return Response(service.figures(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _asked(body: bytes) -> tuple[dict[str, Any], list[Conversation]]:
-    """What a request says, and the conversations in it."""
+async def _body(request: Request) -> bytes:
+    """The body, which is not kept beside what is read from it, as `request.body` keeps it."""
+    return b"".join([piece async for piece in request.stream()])
+
+
+def _asked(body: bytes) -> tuple[list[Conversation], float | None, bool]:
+    """The conversations in a request, its threshold, and whether it asks for several; of the rest nothing is kept."""
     given = wire.read_object(body, ("id", "utterances", "conversations", "threshold", "labels"))
+    threshold = given.get("threshold")
     if given.get("conversations") is None:
-        given.pop("conversations", None)
-        return given, [wire.conversation(given)]
+        return [wire.conversation(given)], threshold, False
     if not isinstance(given["conversations"], list) or "utterances" in given:
         raise DataError(
             "`conversations` is no list, or stands beside `utterances`",
             where="request",
             remedy="Give one conversation, or a list of them",
         )
-    return given, [wire.conversation(c, str(i), f"conversation {i}") for i, c in enumerate(given["conversations"])]
+    several = [wire.conversation(c, str(i), f"conversation {i}") for i, c in enumerate(given["conversations"])]
+    return several, threshold, True
 
 
-def _question(body: bytes) -> tuple[dict[str, Any], Conversation]:
-    """What a request says, and the conversation in it."""
+def _question(body: bytes) -> tuple[Conversation, int | str, Any]:
+    """The conversation in a request, the utterance it asks about, and how many others are looked at."""
     given = wire.read_object(body, ("conversation", "utterance", "nearest"))
-    return given, wire.conversation(given.get("conversation"))
+    return wire.conversation(given.get("conversation")), _utterance(given), given.get("nearest", 200)
 
 
 def _utterance(given: dict[str, Any]) -> int | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -111,6 +112,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens, and lets the system keep more that wait than are let in at once."""
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # models and modules stay: while a body is parsed nobody is to wait for a look at them
         for one in sockets or []:
             one.listen(_QUEUE)
 

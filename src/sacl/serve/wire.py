@@ -12,6 +12,10 @@ from sacl.conversation import Conversation
 from sacl.errors import DataError
 from sacl.interchange import from_object, parsed
 
+_NESTED = 20_000
+"""Lists and objects of a body, beside those of turns, which take 24 bytes or more and have two: each costs the parser
+time, in which it lets nobody else go on."""
+
 
 class Turn(BaseModel):
     """A turn and what was recognised in it."""
@@ -97,6 +101,9 @@ def read_object(body: bytes, keys: Sequence[str]) -> dict[str, Any]:
     Raises:
         DataError: it is none, or has a key that is not one of `keys`.
     """
+    if body.count(b"[") + body.count(b"{") > _NESTED + len(body) // 12:
+        found = "it is nested too deep, or has more lists and objects than its turns could have"
+        raise DataError(found, where="request", remedy="See /openapi.json for examples")
     try:
         text = body.decode()
         found = parsed(text, "request")

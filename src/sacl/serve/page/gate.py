@@ -135,7 +135,7 @@ class Gate:
                 await self._forget(one)
         if len(unread.get(session, ())) >= _UNREAD:
             raise _full()
-        if session not in self._visitors and len(self._visitors) >= VISITORS:
+        while session not in self._visitors and len(self._visitors) >= VISITORS:  # others come while one is forgotten
             of = Counter(self._visitors.values())
             crowd, most = of.most_common(1)[0]
             if most <= of[client] + 1:
