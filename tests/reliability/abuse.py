@@ -24,6 +24,9 @@ LARGE = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake " * 100
 MANY = json.dumps({"utterances": [{"speaker": "Ann", "text": f"cake {i}"} for i in range(5_000)]})
 VECTORS = json.dumps({"utterances": [{"speaker": "Ann", "vector": [0.25] * 384} for _ in range(1_500)]})
 
+SAID = [{"speaker": "Ann", "vector": [i / 500] + [0.25] * 383} for i in range(500)]
+WHY = json.dumps({"conversation": {"utterances": SAID}, "utterance": 0, "nearest": 499})
+
 
 class Attack:
     """What happens until it ends.
@@ -202,6 +205,17 @@ async def heavy(attack: Attack, number: int) -> None:
         writer.close()
 
 
+async def why(attack: Attack, number: int) -> None:
+    """What moved a turn, by all others: the longest that is read at once."""
+    reader, writer = await attack.open(number)
+    try:
+        while attack.is_on:
+            writer.write(request("/v1/influence", WHY))
+            await attack.read(reader)
+    finally:
+        writer.close()
+
+
 async def oversize(attack: Attack, number: int) -> None:
     """Bodies beyond the limit."""
     reader, writer = await attack.open(number)
@@ -312,6 +326,7 @@ KINDS: dict[str, tuple[Callable[[Attack, int], Awaitable[None]], int]] = {
     "flood": (flood, 50),
     "pipeline": (pipeline, 50),
     "heavy": (heavy, 20),
+    "why": (why, 20),
     "oversize": (oversize, 20),
     "broken": (broken, 20),
     "sessions": (sessions, 20),

@@ -29,7 +29,20 @@ ROOT = Path(__file__).parents[2]
 ABUSE = Path(__file__).with_name("abuse.py")
 PATIENCE = 60
 CHAT = json.dumps({"utterances": [{"speaker": "Zebedee", "text": "A xylophone!"}, {"speaker": "Bo", "text": "Late."}]})
-KINDS = ("silent", "half", "drip", "endless", "deaf", "churn", "flood", "pipeline", "heavy", "oversize", "broken")
+KINDS = (
+    "silent",
+    "half",
+    "drip",
+    "endless",
+    "deaf",
+    "churn",
+    "flood",
+    "pipeline",
+    "heavy",
+    "why",
+    "oversize",
+    "broken",
+)
 KINDS += ("sessions", "wrong", "page")
 CROWDS = ("silent", "half", "drip")
 ALLOWED = {200, 201, 400, 403, 404, 405, 408, 410, 413, 422, 429, 503}
