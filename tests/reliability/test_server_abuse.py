@@ -164,7 +164,7 @@ def test_whatever_others_do_a_client_that_behaves_is_answered(server: Server) ->
         assert seen["connected"] > 0, kind
     sleep(0.5)
     assert server.ask("GET", "/ready")[0] == server.ask("GET", "/health")[0] == 200
-    assert server.memory() < before + 1_000
+    assert server.memory() < before + 400  # some 200 measured, most of it by the largest requests
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE) == 0
     check_log(server)
