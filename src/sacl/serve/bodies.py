@@ -23,8 +23,9 @@ requests are taken while a few clients hold the rest."""
 _CLOSE = {"connection": "close"}
 
 
-_CHARGED = 2**16
-"""A request counts as one in the rate of its client, and as another for so many bytes of its body."""
+_CHARGED = 2**14
+"""A request counts as one in the rate of its client, and as another for so many bytes of its body: some 20 texts, which
+take a tenth of a second."""
 
 
 class Refused(Exception):
