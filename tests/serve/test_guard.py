@@ -207,12 +207,6 @@ def test_a_client_is_slowed_down_and_others_are_not() -> None:
     assert [rate.wait("a") for _ in range(61)].count(0) == 60
 
 
-def test_no_client_asks_for_a_whole_minute_at_once() -> None:
-    for per_minute, at_once in ((1_200, 300), (100, 100), (8_000, 2_000)):
-        rate = Rate(per_minute, lambda: 0.0)
-        assert [rate.wait("a") for _ in range(per_minute)].count(0) == at_once
-
-
 def test_clients_that_have_gone_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rate, "_CLIENTS", 10)
     now = [0.0]

@@ -165,6 +165,20 @@ def test_a_short_request_need_not_wait_for_a_long_one(
     during(service, work)
 
 
+def test_texts_and_vectors_may_go_into_one_request(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
+    service = Service(recognizer, None, Limits())
+    of_texts = talk(3, seed=1)
+    vectors = np.random.default_rng(0).normal(size=(2, recognizer.trained.input_size)).astype(np.float32)
+    of_vectors = Conversation("v", [Utterance(speaker, vector=v) for speaker, v in zip("AB", vectors, strict=True)])
+
+    async def work() -> Any:
+        return await service.predict_all([of_texts, of_vectors])
+
+    first, second = during(service, work)
+    assert close_to(first, recognizer.predict(of_texts))
+    assert close_to(second, recognizer.predict(of_vectors))
+
+
 def test_a_fault_stays_with_its_own_request(recognizer: EmotionRecognizer, talk: Talk, during: During) -> None:
     service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
     good = [talk(3, seed=1), talk(4, seed=2)]

@@ -37,7 +37,7 @@ async def told(client: Any) -> list[int]:
     return [answer.status_code for answer in answers]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, MemoryError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, StopIteration, SystemExit, KeyboardInterrupt])
 def test_an_encoder_that_reads_nothing_any_more_is_told_apart_and_may_recover(
     ask: Any, service: Service, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
@@ -51,6 +51,18 @@ def test_an_encoder_that_reads_nothing_any_more_is_told_apart_and_may_recover(
             assert await told(client) == [503, 503]
             assert await told(client) == [503, 503]
         assert await told(client) == [200, 200]
+
+    ask(service, work)
+
+
+def test_nobody_waits_for_a_worker_that_has_ended(ask: Any, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("a fault between two steps")
+
+    async def work(client: Any) -> None:
+        monkeypatch.setattr(service._worker._shares, "step", fails)  # type: ignore[union-attr]
+        assert await told(client) == [503, 503]
+        assert await told(client) == [503, 503]
 
     ask(service, work)
 

@@ -48,7 +48,7 @@ def serve(
         int,
         typer.Option(
             min=1,
-            help="Requests a minute of one client, and one for every 16 KB; 300 or a fourth at once; a page takes 100.",
+            help="Requests a minute of one client, and one for every 16 KB of a body; a page takes some 100.",
         ),
     ] = 1200,
     trust_code: TrustCode = False,

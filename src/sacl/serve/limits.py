@@ -37,7 +37,7 @@ class Limits:
     neighbours: int = 500
     """Turns whose influence one request may ask for."""
     requests_per_minute: int = 1_200
-    """Of one client, told by its address, and 300 of them, or a fourth, at once; a page takes some 100 to open."""
+    """Of one client, told by its address; a page takes some 100 to open."""
     sessions: int = 1_000
     """Live at the same time."""
     session_idle_seconds: float = 1_800

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-_AT_ONCE = 300
-"""Requests that a client may send at once in any case, if it may send as many in a minute: the page takes some 100."""
-
 
 class Rate:
-    """So many a minute of each client; of one that was silent a fourth of them, or 300, at once."""
+    """So many a minute of each client; one that was silent for a minute may have them all at once."""
 
     _CLIENTS = 10_000
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = monotonic) -> None:
         self._per_minute, self._clock = per_minute, clock
-        self._burst = min(per_minute, max(_AT_ONCE, per_minute // 4))
         self._left: dict[str, tuple[float, float]] = {}  # those who asked longest ago come first
 
     def wait(self, client: str) -> float:
@@ -34,8 +30,8 @@ class Rate:
 
     def _now(self, client: str) -> tuple[float, float]:
         now = self._clock()
-        left, at = self._left.get(client, (self._burst, now))
-        return min(self._burst, left + (now - at) * self._per_minute / 60), now
+        left, at = self._left.get(client, (self._per_minute, now))
+        return min(self._per_minute, left + (now - at) * self._per_minute / 60), now
 
     def _note(self, client: str, left: float, now: float) -> None:
         self._left.pop(client, None)

@@ -94,7 +94,8 @@ class Job:
             return list(self.conversations)
         vectors = iter(self.vectors)
         return [
-            Conversation(c.id, [replace(u, vector=next(vectors)) for u in c.utterances]) for c in self.conversations
+            Conversation(c.id, [replace(u, vector=next(vectors)) if u.vector is None else u for u in c.utterances])
+            for c in self.conversations
         ]
 
 
@@ -182,13 +183,18 @@ class Worker:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def _run(self) -> None:
-        while True:
-            self._jobs = [job for job in self._jobs if not job.future.done()]
-            if not self._jobs:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            await self._next_step()
+        try:
+            while True:
+                self._jobs = [job for job in self._jobs if not job.future.done()]
+                if not self._jobs:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                await self._next_step()
+        except Exception as error:  # a fault of this class: nobody may wait for a worker that has ended
+            for job in self._jobs:
+                if not job.future.done():
+                    job.future.set_exception(self._broken(error))
 
     async def _next_step(self) -> None:
         portions = self._shares.step(self._jobs)
@@ -276,7 +282,8 @@ def alone_if_need_be(jobs: Sequence[Job], work: Callable[[Sequence[Job]], Sequen
         return list(zip(jobs, work(jobs), strict=True))
     except Exception as error:
         if len(jobs) == 1:
-            return [(jobs[0], error)]
+            # Python lets no future end with a StopIteration.
+            return [(jobs[0], RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)]
         return [outcome for job in jobs for outcome in alone_if_need_be([job], work)]
 
 
