@@ -17,7 +17,7 @@ from sacl.serve.service import Service
 
 @pytest.fixture
 def service(recognizer: EmotionRecognizer, causal: EmotionRecognizer) -> Service:
-    return Service(recognizer, causal, Limits())
+    return Service(recognizer, causal, Limits(requests_per_minute=300))
 
 
 def test_lists_and_objects_beyond_those_of_turns_are_refused_before_they_are_parsed() -> None:
