@@ -159,7 +159,7 @@ def _time(value: Any, where: str) -> float | None:
 def _vector(value: Any, where: str) -> np.ndarray | None:
     if value is None:
         return None
-    if not isinstance(value, list) or any(type(x) not in (int, float) for x in value):
+    if not isinstance(value, list) or not set(map(type, value)) <= {int, float}:
         raise DataError("its vector is not a list of numbers", where=where, remedy="Write [0.1, 0.2, ...]")
     try:
         vector = np.array(value, dtype=np.float64)
