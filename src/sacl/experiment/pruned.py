@@ -32,6 +32,6 @@ def read_pruned(folder: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format_version"] == 1 and isinstance(record["pruned"], int):
             return dict(record, valid={"weighted_f1": float(record["valid"]["weighted_f1"])})
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, ArithmeticError, KeyError, TypeError, RecursionError):
         pass
     raise RunError("it is damaged", where=str(path), remedy="Delete it, and --resume the sweep")
