@@ -54,7 +54,10 @@ def training(recipe: Path, out: Path, *options: str) -> Iterator[subprocess.Pope
 
 def living(group: int) -> list[str]:
     """The processes of a group that have not ended."""
-    stats = (path.read_text().rpartition(")")[2].split() for path in Path("/proc").glob("[0-9]*/stat"))
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            stats.append(path.read_text().rpartition(")")[2].split())
     return [state for state, _, of, *_ in stats if int(of) == group and state != "Z"]
 
 

@@ -104,13 +104,13 @@ async def silent(attack: Attack, number: int) -> None:
         writer.close()
 
 
-async def half(attack: Attack, number: int) -> None:
-    """A head that drips, and never ends."""
+async def dripping(attack: Attack, number: int, begun: bytes, piece: bytes) -> None:
+    """A request that is begun, and a piece of it a second until it is answered."""
     reader, writer = await attack.open(number)
     try:
-        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: ")
+        writer.write(begun)
         while attack.is_on:
-            writer.write(b"a")
+            writer.write(piece)
             await writer.drain()
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
@@ -118,22 +118,16 @@ async def half(attack: Attack, number: int) -> None:
                     return
     finally:
         writer.close()
+
+
+async def half(attack: Attack, number: int) -> None:
+    """A head that drips, and never ends."""
+    await dripping(attack, number, b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: ", b"a")
 
 
 async def drip(attack: Attack, number: int) -> None:
     """A body of which a byte comes a second."""
-    reader, writer = await attack.open(number)
-    try:
-        writer.write(request("/v1/predict", "{", 100_000))
-        while attack.is_on:
-            writer.write(b" ")
-            await writer.drain()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await attack.read(reader)
-                    return
-    finally:
-        writer.close()
+    await dripping(attack, number, request("/v1/predict", "{", 100_000), b" ")
 
 
 async def endless(attack: Attack, number: int) -> None:
