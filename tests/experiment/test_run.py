@@ -399,6 +399,13 @@ def test_a_damaged_result_is_told(tmp_path_factory: pytest.TempPathFactory, cont
         read_result(folder)
 
 
+def test_a_figure_that_no_float_can_hold_is_a_damaged_result(tmp_path: Path) -> None:
+    result = dict.fromkeys(("seed", "epoch", "labels", "test", "data")) | {"format_version": 1}
+    (tmp_path / "result.json").write_text(json.dumps(result | {"valid": {"weighted_f1": 10**400}}))
+    with pytest.raises(RunError, match="damaged"):
+        read_result(tmp_path)
+
+
 def test_writing_aside_leaves_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_aside(tmp_path / "a", "old")
 

@@ -275,7 +275,7 @@ def read_result(folder: Path) -> dict[str, Any]:
         return dict(result)
     except FileNotFoundError:
         raise RunError("this seed is not complete", where=str(folder), remedy="Continue with --resume") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RunError("it is damaged", where=str(path), remedy="Delete the seed's folder and --resume") from error
 
 
