@@ -14,6 +14,9 @@ from sacl.serve.client import CLIENT
 from sacl.serve.errors import LimitError, SessionGone, TooManySessions
 from sacl.serve.limits import Limits
 
+_LOOK_SECONDS = 1.0
+"""How often, where there are too many, it is looked for those that are old."""
+
 
 @dataclass(eq=False, slots=True)
 class Session:
@@ -45,7 +48,9 @@ class Sessions:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = monotonic) -> None:
         self._limits, self.clock = limits, clock
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session] = {}  # those that were used longest ago come first
+        self._of = Counter[str]()
+        self._looked = clock()
 
     def __len__(self) -> int:
         self._forget()
@@ -57,11 +62,14 @@ class Sessions:
         Raises:
             TooManySessions: that client is the one that asks.
         """
-        client = CLIENT.get()
-        if len(self) >= self._limits.sessions:
+        client, now = CLIENT.get(), self.clock()
+        if len(self._sessions) >= self._limits.sessions and now - self._looked >= _LOOK_SECONDS:
+            self._forget()
+        if len(self._sessions) >= self._limits.sessions:
             self._make_room(client)
-        id, now = secrets.token_urlsafe(32), self.clock()
+        id = secrets.token_urlsafe(32)
         self._sessions[id] = Session(stream, client, now, now)
+        self._of[client] += 1
         return id
 
     def find(self, id: str) -> Session:
@@ -71,15 +79,17 @@ class Sessions:
             SessionGone: there is none (any more).
         """
         session = self._sessions.get(id)
-        if session is None or self._is_old(session):
-            self._sessions.pop(id, None)
+        if session is not None and self._is_old(session):
+            self._drop(id)
+            session = None
+        if session is None:
             raise SessionGone
         return session
 
     def close(self, id: str) -> None:
         """Forgets it; SessionGone if there is none."""
         self.find(id)
-        del self._sessions[id]
+        self._drop(id)
 
     def check(self, id: str, speaker: str) -> None:
         """Whether it may take another turn of this speaker, and notes that it is used.
@@ -94,18 +104,24 @@ class Sessions:
         if speaker not in session.speakers and len(session.speakers) >= limits.session_speakers:
             raise LimitError(f"the session has {limits.session_speakers} speakers, which are the most", remedy=remedy)
         session.used = self.clock()
+        self._sessions[id] = self._sessions.pop(id)
 
     def _make_room(self, client: str) -> None:
-        of = Counter(session.client for session in self._sessions.values())
-        crowd, most = of.most_common(1)[0]
-        if most <= of[client] + 1:
+        crowd, most = self._of.most_common(1)[0]
+        if most <= self._of[client] + 1:
             raise TooManySessions(len(self._sessions))
-        theirs = (id for id, session in self._sessions.items() if session.client == crowd)
-        del self._sessions[min(theirs, key=lambda id: self._sessions[id].used)]
+        self._drop(next(id for id, session in self._sessions.items() if session.client == crowd))
+
+    def _drop(self, id: str) -> None:
+        client = self._sessions.pop(id).client
+        self._of[client] -= 1
+        if not self._of[client]:
+            del self._of[client]
 
     def _forget(self) -> None:
+        self._looked = self.clock()
         for id in [id for id, session in self._sessions.items() if self._is_old(session)]:
-            del self._sessions[id]
+            self._drop(id)
 
     def _is_old(self, session: Session) -> bool:
         now, limits = self.clock(), self._limits
