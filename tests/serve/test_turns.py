@@ -1,8 +1,10 @@
-"""Whose turn it is: the one that used least, a long job now and then, and a few requests in a pass of the loop."""
+"""Whose turn it is: that of the client that had least, a long job now and then, and one request after another."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -33,41 +35,38 @@ def texts(portions: dict[Job, list[str]]) -> dict[Job, int]:
     return {job: len(texts) for job, texts in portions.items()}
 
 
-def test_a_client_alone_fills_a_step_and_shares_it_where_others_wait(loop: Any) -> None:
-    shares, jobs = Shares(64), [job(loop, "a", n) for n in (9, 2, 6)]
-    assert texts(shares.step(jobs)) == {jobs[1]: 2, jobs[0]: 9, jobs[2]: 6}
+def test_a_step_holds_short_jobs_up_to_its_characters_and_in_order_those_of_one_client(loop: Any) -> None:
+    jobs = [job(loop, "a", n) for n in (4, 2, 5)]
+    assert texts(Shares(64, 500).step(jobs)) == {jobs[0]: 4, jobs[1]: 1}
+    assert texts(Shares(64, 2_000).step(jobs)) == {jobs[0]: 4, jobs[1]: 2, jobs[2]: 5}
+    assert len(Shares(1, 2_000).step(jobs)) == 1
     other = job(loop, "b", 1)
-    assert sum(texts(Shares(64).step([*jobs, other])).values()) <= 4
-    assert other in Shares(64).step([*jobs, other])
-    assert len(Shares(1).step(jobs)) == 1
+    assert other in Shares(64, 500).step([*jobs, other])
 
 
 def test_a_step_is_short_jobs_or_one_portion_of_a_long_one_and_neither_starves(loop: Any) -> None:
-    shares, long, short = Shares(64), job(loop, "a", 100), job(loop, "a", 2)
-    steps = [texts(shares.step([long, short])) for _ in range(4)]
-    assert steps == [{short: 2}, {long: 5}, {short: 2}, {long: 5}]
+    shares, long, short = Shares(64, 500), job(loop, "a", 100), job(loop, "b", 2)
+    kinds = Counter[str]()
+    for _ in range(40):
+        step = texts(shares.step([long, short]))
+        assert step in ({short: 2}, {long: 5})
+        kinds[next(iter(step)).client] += 1
+        shares.used(dict.fromkeys(step, 1), 0.1)
+    assert kinds == {"a": 20, "b": 20}
 
 
-def test_whoever_used_least_comes_first_until_it_is_forgotten(loop: Any) -> None:
-    now = 0.0
-    shares, a, b = Shares(1, lambda: now), job(loop, "a", 1), job(loop, "b", 1)
-    shares.used({a: 1, b: 3}, 4.0)
-    assert list(shares.step([b, a])) == [a]
-    shares.used({a: 1}, 4.0)
-    assert list(shares.step([a, b])) == [b]
-    now = 1_000.0
-    shares.used({}, 0.0)
-    assert shares._used == {}
+def test_the_time_of_a_worker_is_shared_by_client_whatever_each_asks_for(loop: Any) -> None:
+    shares, used = Shares(1), Counter[str]()
+    jobs = [job(loop, "a", 1) for _ in range(30)] + [job(loop, "b", 1)]
+    for _ in range(60):
+        [done] = shares.step(jobs)
+        seconds = 3 if done.client == "b" else 1
+        shares.used({done: 1}, seconds)
+        used[done.client] += seconds
+    assert abs(used["a"] - used["b"]) <= 3
 
 
-def test_a_long_job_of_another_does_not_come_again_before_who_used_less(loop: Any) -> None:
-    shares, long = Shares(64), job(loop, "a", 100)
-    shares.used({long: 500}, 0.1)
-    short = job(loop, "b", 2)
-    assert list(shares.step([long, short])) == [short]
-
-
-def test_requests_begin_a_few_in_a_pass_and_one_of_each_client() -> None:
+def test_requests_begin_one_in_a_pass_and_one_of_each_client() -> None:
     async def main() -> list[str]:
         turns, begun = Turns(), list[str]()
 
@@ -84,3 +83,20 @@ def test_requests_begin_a_few_in_a_pass_and_one_of_each_client() -> None:
     begun = asyncio.run(main())
     assert sorted(begun) == [*"aaaaaaab"]
     assert "b" in begun[:2]
+
+
+def test_requests_that_are_dear_begin_with_pauses_and_the_first_at_once() -> None:
+    async def main() -> list[float]:
+        turns, loop = Turns(0.05), asyncio.get_running_loop()
+        begun, at = loop.time(), list[float]()
+
+        async def one() -> None:
+            await turns.wait("a")
+            at.append(loop.time() - begun)
+
+        await asyncio.gather(*(one() for _ in range(4)))
+        return at
+
+    at = asyncio.run(main())
+    assert at[0] < 0.05
+    assert all(later - earlier > 0.049 for earlier, later in itertools.pairwise(at))

@@ -84,9 +84,9 @@ class Connection(H11Protocol):
         since: the moment of the last step that was done: the connection, a whole head, a whole answer.
     """
 
-    def __init__(self, all: Connections, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, all: Connections, client_of_socket: dict[int, str], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._all, self.address = all, ""
+        self._all, self._client_of_socket, self.address = all, client_of_socket, ""
         self.since = self.loop.time()
         self._unread_since: float | None = None
 
@@ -104,11 +104,14 @@ class Connection(H11Protocol):
         """There is a client."""
         super().connection_made(transport)
         self.address = client_of(self.client)
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._client_of_socket[self._descriptor] = self.address
         self._all.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It went, or was cut."""
         self._all.discard(self)
+        self._client_of_socket.pop(self._descriptor, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -7,12 +7,18 @@ from time import monotonic
 
 
 class Rate:
-    """So many a minute of each client; one that was silent for a minute may have them all at once."""
+    """So many a minute of each client.
+
+    Args:
+        per_minute: how many.
+        clock: seconds from any fixed moment.
+        at_once: of one that was silent for long; by default those of a minute.
+    """
 
     _CLIENTS = 10_000
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = monotonic) -> None:
-        self._per_minute, self._clock = per_minute, clock
+    def __init__(self, per_minute: int, clock: Callable[[], float] = monotonic, *, at_once: int | None = None) -> None:
+        self._per_minute, self._clock, self._most = per_minute, clock, at_once or per_minute
         self._left: dict[str, tuple[float, float]] = {}  # those who asked longest ago come first
 
     def wait(self, client: str) -> float:
@@ -30,8 +36,8 @@ class Rate:
 
     def _now(self, client: str) -> tuple[float, float]:
         now = self._clock()
-        left, at = self._left.get(client, (self._per_minute, now))
-        return min(self._per_minute, left + (now - at) * self._per_minute / 60), now
+        left, at = self._left.get(client, (self._most, now))
+        return min(self._most, left + (now - at) * self._per_minute / 60), now
 
     def _note(self, client: str, left: float, now: float) -> None:
         self._left.pop(client, None)

@@ -19,6 +19,7 @@ import uvicorn
 
 from sacl.errors import RunError
 from sacl.serve.door import Door
+from sacl.serve.fairness import FairSelector
 from sacl.serve.rate import Rate
 
 if TYPE_CHECKING:  # a port that is in use is to be told before PyTorch is loaded
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # a port that is in use is to be told before PyTorch is loade
     from sacl.serve.limits import Limits
     from sacl.serve.service import Service
 
-_AT_ONCE, _QUEUE = 64, 4096
+_AT_ONCE, _QUEUE = 4, 4096
 """Connections that are let in before others are looked after again, and those that the system keeps meanwhile."""
 _FILES = 256
 """Descriptors beside those of connections."""
@@ -68,7 +69,8 @@ def run(app: FastAPI, service: Service, listening: Door) -> None:
     connections = Connections(_with_descriptors(service.limits))
     # Twice as many as requests, so that a client that connects for each is refused by an answer, as others are.
     listening.rate = Rate(2 * service.limits.requests_per_minute)
-    made: Any = partial(Connection, connections)
+    selector = FairSelector()
+    made: Any = partial(Connection, connections, selector.client_of)
     config = uvicorn.Config(
         app,
         http=made,
@@ -82,7 +84,8 @@ def run(app: FastAPI, service: Service, listening: Door) -> None:
         ws="none",
         lifespan="on",
     )
-    _Server(config, app, service, connections).run(sockets=[listening])
+    with asyncio.Runner(loop_factory=partial(asyncio.SelectorEventLoop, selector)) as runner:
+        runner.run(_Server(config, app, service, connections).serve(sockets=[listening]))
 
 
 def _with_descriptors(limits: Limits) -> Limits:

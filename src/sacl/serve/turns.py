@@ -3,110 +3,109 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import chain
-from time import monotonic
+from collections import Counter, deque
+from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
+
+from sacl.serve.fairness import VirtualTime
 
 if TYPE_CHECKING:
     from sacl.serve.worker import Job
 
-CHARACTERS = 2_000
-"""About how many are read in one step where one client waits alone, 0.1 to 0.2 s on one processor; a job that has more
-is long."""
-_SHARED = 300
-"""About how many where others wait, some 20 to 50 ms."""
-_OF_LONG = 500
-"""About how many of a long job: a new request may have to wait for so many."""
-_HALVED = 5.0
-"""Seconds after which what a client has used counts half."""
-_PASS = 4
-"""Requests that begin in one pass of the event loop, a millisecond or so each."""
+CHARACTERS = 500
+"""About how many are read in one step, some 50 ms on one processor; a job that has more is long."""
 
 
 class Shares:
-    """Seconds of a worker that each client used of late: the one that used least comes first.
+    """The seconds of a worker, half for short jobs and half for long ones; in each half clients share by virtual time.
 
     Args:
         together: most jobs in one step.
-        clock: seconds from any fixed moment.
+        characters: about how many are read in one step, since a new request may have to wait for so many.
     """
 
-    def __init__(self, together: int, clock: Callable[[], float] = monotonic) -> None:
-        self._together, self._clock = together, clock
-        self._used: dict[str, float] = {}
-        self._halved = clock()
-        self._oldest_first = set[str]()
+    def __init__(self, together: int, characters: int = CHARACTERS) -> None:
+        self._together, self._characters = together, characters
+        self._kinds, self._clients = VirtualTime(), VirtualTime()
+        self._kind = ""
 
     def step(self, jobs: Sequence[Job]) -> dict[Job, list[str]]:
         """What is done next: the jobs, and the texts of each that are encoded.
 
-        Either a portion of one long job, or short ones; a client's soonest done and longest waiting are first in turn.
+        Either a portion of one long job, or short ones; those of one client in the order in which they came.
         """
-        placed = self._in_turn(jobs)
-        first = placed[0]
-        self._oldest_first ^= {first.client}
-        if first.left > CHARACTERS:
-            return {first: first.next(_OF_LONG)}
-        room = CHARACTERS if len({job.client for job in jobs}) == 1 else _SHARED
+        of: dict[str, list[Job]] = {}
+        for job in jobs:
+            of.setdefault("long" if job.left > self._characters else "short", []).append(job)
+        self._kind = min(sorted(of, reverse=True), key=self._kinds.stands)
+        placed = self._in_turn(of[self._kind])
+        self._kinds.served(self._kind)
+        self._clients.served(placed[0].client)
+        if self._kind == "long":
+            return {placed[0]: placed[0].next(self._characters)}
+        room = self._characters
         portions: dict[Job, list[str]] = {}
-        for job in placed:
-            if room > 0 and len(portions) < self._together and job.left <= CHARACTERS:
+        for job in placed[: self._together]:
+            if room > 0:
                 portions[job] = job.next(room)
                 room -= job.cost(portions[job])
         return portions
 
     def used(self, costs: dict[Job, int], seconds: float) -> None:
         """Counts a step to those that it was for, by what each of its jobs cost."""
-        now = self._clock()
-        halves = (now - self._halved) // _HALVED
-        if halves:
-            self._halved += halves * _HALVED
-            self._used = {one: left for one, used in self._used.items() if (left := used / 2**halves) > 0.001}
+        self._kinds.used(self._kind, seconds)
         for job, cost in costs.items():
-            self._used[job.client] = self._used.get(job.client, 0.0) + seconds * cost / sum(costs.values())
+            self._clients.used(job.client, seconds * cost / sum(costs.values()))
 
     def _in_turn(self, jobs: Sequence[Job]) -> list[Job]:
-        """One of each client, who used least before the others; then the second of each, and so on."""
-        of: dict[str, list[Job]] = {}
+        """One of each client, in the order of virtual time; then the second of each, and so on."""
+        before = Counter[str]()
+        placed: list[tuple[int, tuple[float, float], Job]] = []
         for job in jobs:
-            of.setdefault(job.client, []).append(job)
-        self._oldest_first &= of.keys()
-        placed: list[tuple[int, float, Job]] = []
-        for client, theirs in of.items():
-            used = self._used.get(client, 0.0)
-            both = [sorted(theirs, key=lambda job: job.left + len(job)), theirs]
-            orders = both[::-1] if client in self._oldest_first else both
-            mixed = dict.fromkeys(chain.from_iterable(zip(*orders, strict=True)))
-            placed += [(place, used, job) for place, job in enumerate(mixed)]
+            placed.append((before[job.client], self._clients.stands(job.client), job))
+            before[job.client] += 1
         return [job for _, _, job in sorted(placed, key=lambda one: one[:2])]
 
 
 class Turns:
-    """Requests that begin: a few in each pass of the event loop, one of each client in turn."""
+    """Requests that begin one after another, which clients share by virtual time; one costs 1.
 
-    def __init__(self) -> None:
+    Args:
+        pause: seconds from one to the next; without it they begin in passes of the event loop of their own.
+    """
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self._pause, self._time = pause, VirtualTime()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._last = -inf
 
     async def wait(self, client: str) -> None:
-        """Until it is this request's turn; where no other waits that is the next pass."""
+        """Until it is this request's turn; where no other waits or went before, that is the next pass."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._grant)
+            self._grant_next(loop)
         self._waiting.setdefault(client, deque()).append(turn)
         await turn
 
+    def _grant_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._pause:
+            loop.call_at(self._last + self._pause, self._grant)
+        else:
+            loop.call_soon(self._grant)
+
     def _grant(self) -> None:
-        for _ in range(_PASS):
-            client = next(iter(self._waiting))
-            theirs = self._waiting.pop(client)
-            turn = theirs.popleft()
-            if theirs:
-                self._waiting[client] = theirs  # behind the others
-            if not turn.done():
-                turn.set_result(None)
-            if not self._waiting:
-                return
-        asyncio.get_running_loop().call_soon(self._grant)
+        loop = asyncio.get_running_loop()
+        client = min(self._waiting, key=self._time.stands)
+        theirs = self._waiting.pop(client)
+        turn = theirs.popleft()
+        if theirs:
+            self._waiting[client] = theirs  # behind the others that stand where it does
+        if not turn.done():
+            turn.set_result(None)
+            self._time.served(client)
+            self._time.used(client, 1.0)
+            self._last = loop.time()
+        if self._waiting:
+            self._grant_next(loop)
