@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 LONGEST_PART = 600
 """Characters of each part of an error; the middle of a longer one is left out."""
 
@@ -23,6 +25,16 @@ class SaclError(Exception):
         self.found, self.where, self.remedy = found, where, remedy
         told = (f"{_fit(where)}: " * bool(where), _fit(found), f". {_fit(remedy)}" * bool(remedy))
         super().__init__("".join(told))
+
+    def __reduce__(self) -> Any:
+        """As exceptions are told to other processes; those of subclasses take other arguments."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[SaclError], arguments: tuple[Any, ...], content: dict[str, Any]) -> SaclError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(content)
+    return error
 
 
 def _fit(part: str) -> str:

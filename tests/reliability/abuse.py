@@ -21,6 +21,7 @@ from time import monotonic
 
 CHAT = json.dumps({"utterances": [{"speaker": "Ann", "text": "we had cake"}, {"speaker": "Bo", "text": "late"}]})
 LARGE = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake " * 100} for i in range(3_500)]})
+TALK = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake and tea for everybody"} for i in range(60)]})
 MANY = json.dumps({"utterances": [{"speaker": "Ann", "text": f"cake {i}"} for i in range(5_000)]})
 VECTORS = json.dumps({"utterances": [{"speaker": "Ann", "vector": [0.25] * 384} for _ in range(1_500)]})
 
@@ -188,6 +189,17 @@ async def pipeline(attack: Attack, number: int) -> None:
         writer.close()
 
 
+async def talks(attack: Attack, number: int) -> None:
+    """Conversations of sixty turns, one after another."""
+    reader, writer = await attack.open(number)
+    try:
+        while attack.is_on:
+            writer.write(request("/v1/predict", TALK))
+            await attack.read(reader)
+    finally:
+        writer.close()
+
+
 async def heavy(attack: Attack, number: int) -> None:
     """The largest requests that are let in."""
     reader, writer = await attack.open(number)
@@ -319,6 +331,7 @@ KINDS: dict[str, tuple[Callable[[Attack, int], Awaitable[None]], int]] = {
     "churn": (churn, 50),
     "flood": (flood, 50),
     "pipeline": (pipeline, 50),
+    "talks": (talks, 20),
     "heavy": (heavy, 20),
     "why": (why, 20),
     "oversize": (oversize, 20),

@@ -38,6 +38,7 @@ KINDS = (
     "churn",
     "flood",
     "pipeline",
+    "talks",
     "heavy",
     "why",
     "oversize",

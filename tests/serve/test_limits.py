@@ -30,7 +30,7 @@ def test_so_many_may_wait_and_no_more(recognizer: EmotionRecognizer, talk: Talk,
         encoder.gate.clear()
         asked = [asyncio.ensure_future(service.predict(talk(1, seed=i))) for i in range(2)]
         await encoder.is_reading()
-        with pytest.raises(Unavailable, match="2 requests wait already") as refused:
+        with pytest.raises(Unavailable, match="too much waits already") as refused:
             await service.predict(talk(1))
         assert refused.value.retry_seconds > 0
         encoder.gate.set()
@@ -117,7 +117,7 @@ def test_what_cannot_be_asked_for_is_refused_before_it_waits(
             with pytest.raises(kind):
                 await asked()
         with pytest.raises(NoLiveModel):
-            service.open_session()
+            await service.open_session()
 
     during(service, work)
     assert recognizer.encoder.calls == []  # type: ignore[union-attr]

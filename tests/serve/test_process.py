@@ -95,6 +95,8 @@ def test_a_server_from_start_to_stop(models: Path, tmp_path: Path) -> None:
         assert client.get("/ready").status_code == 401
         client.headers["authorization"] = "Bearer sesame"
         assert client.get("/ready").json() == {"status": "ready"}
+        # The process for long requests has its model now, and nothing in its temporary folder.
+        assert client.post("/v1/influence", json={"conversation": CHAT, "utterance": 0}).status_code == 200
         before = files(server.folder)
         answer = client.post("/v1/predict", json=CHAT)
         assert [u["speaker"] for u in answer.json()["utterances"]] == ["Zebedee", "Bo"]

@@ -288,7 +288,7 @@ def test_a_client_that_goes_away_has_its_work_dropped(service: Service, path: st
             scope = {
                 "type": "http",
                 "method": "POST",
-                "path": path.replace("ID", service.open_session()),
+                "path": path.replace("ID", await service.open_session()),
                 "query_string": b"",
                 "headers": [(b"host", b"localhost")],
             }

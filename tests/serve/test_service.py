@@ -15,7 +15,6 @@ pytest.importorskip("prometheus_client", reason="prometheus-client is not instal
 from sacl.conversation import Conversation, Utterance
 from sacl.features.encoder import Encoder
 from sacl.recognizer import UNCERTAIN, EmotionRecognizer, Recognition
-from sacl.serve import turns
 from sacl.serve.client import CLIENT
 from sacl.serve.errors import Unavailable
 from sacl.serve.limits import Limits
@@ -59,7 +58,7 @@ def test_requests_that_wait_at_the_same_moment_are_read_together(
     batches: list[int],
     during: During,
 ) -> None:
-    service, encoder = Service(recognizer, None, Limits(together=together)), recognizer.encoder
+    service, encoder = Service(recognizer, None, Limits(together=together), characters=5_000), recognizer.encoder
     talks = [talk(2 + i, seed=i) for i in range(8)]
     wanted = [recognizer.predict(t, threshold=0.1 * i) for i, t in enumerate(talks)]
     encoder.forget()  # type: ignore[union-attr]
@@ -124,11 +123,9 @@ def test_what_waits_and_is_cancelled_is_never_read(recognizer: EmotionRecognizer
 
 
 def test_a_long_request_that_is_cancelled_stops_after_the_portion_it_is_at(
-    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, during: During
+    recognizer: EmotionRecognizer, during: During
 ) -> None:
-    monkeypatch.setattr(turns, "CHARACTERS", 100)
-    monkeypatch.setattr(turns, "_OF_LONG", 100)
-    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+    service, encoder = Service(recognizer, None, Limits(), characters=100), recognizer.encoder
     long = Conversation("c", [Utterance("A", f"turn {i}") for i in range(50)])
 
     async def work() -> None:
@@ -144,11 +141,9 @@ def test_a_long_request_that_is_cancelled_stops_after_the_portion_it_is_at(
 
 
 def test_a_short_request_need_not_wait_for_a_long_one(
-    recognizer: EmotionRecognizer, talk: Talk, monkeypatch: pytest.MonkeyPatch, during: During
+    recognizer: EmotionRecognizer, talk: Talk, during: During
 ) -> None:
-    monkeypatch.setattr(turns, "CHARACTERS", 100)
-    monkeypatch.setattr(turns, "_OF_LONG", 100)
-    service, encoder = Service(recognizer, None, Limits()), recognizer.encoder
+    service, encoder = Service(recognizer, None, Limits(), characters=100), recognizer.encoder
     long = Conversation("c", [Utterance("A", f"turn {i}") for i in range(200)])
 
     async def work() -> None:
@@ -253,7 +248,7 @@ def test_a_turn_that_is_being_read_is_not_lost_to_another_client(
     encoder: Any = recognizer.encoder
 
     async def work() -> None:
-        id = service.open_session()
+        id = await service.open_session()
         encoder.gate.clear()
         turn = asyncio.ensure_future(service.add_turn(id, "A", "we had cake"))
         await encoder.is_reading()
@@ -339,7 +334,7 @@ def test_models_of_one_encoder_share_it(
         recognizer.encoder.gate.clear()
         first = asyncio.ensure_future(service.predict(talk(1)))
         await recognizer.encoder.is_reading()
-        id = service.open_session()
+        id = await service.open_session()
         both = [service.predict(talk(2)), service.add_turn(id, "A", "sunny")]
         others = [asyncio.ensure_future(asked) for asked in both]
         await asyncio.sleep(0)

@@ -46,7 +46,7 @@ def test_turns_are_recognised_as_in_the_whole_conversation_whatever_else_is_read
     talks = [talk(12, seed=i) for i in range(3)]
 
     async def one(service: Service, said: Conversation) -> list[Any]:
-        id = service.open_session()
+        id = await service.open_session()
         return [await service.add_turn(id, u.speaker, u.text) for u in said.utterances]
 
     async def work(service: Service) -> Any:
@@ -63,7 +63,7 @@ def test_turns_sent_at_once_are_read_in_the_order_they_came(live: Any, causal: E
     said = talk(20)
 
     async def work(service: Service) -> Any:
-        id = service.open_session()
+        id = await service.open_session()
         return await asyncio.gather(*(service.add_turn(id, u.speaker, u.text) for u in said.utterances))
 
     found = live(work)
@@ -73,7 +73,7 @@ def test_turns_sent_at_once_are_read_in_the_order_they_came(live: Any, causal: E
 
 def test_a_threshold_is_of_its_turn(live: Any) -> None:
     async def work(service: Service) -> Any:
-        id = service.open_session()
+        id = await service.open_session()
         return [await service.add_turn(id, "A", "sunny", threshold) for threshold in (1.0, None, 0.0)]
 
     first, *others = live(work)
@@ -83,7 +83,7 @@ def test_a_threshold_is_of_its_turn(live: Any) -> None:
 
 def test_a_turn_that_is_cancelled_while_it_waits_was_not_said(live: Any, causal: EmotionRecognizer) -> None:
     async def work(service: Service) -> Any:
-        id, encoder = service.open_session(), service.recognizer.encoder
+        id, encoder = await service.open_session(), service.recognizer.encoder
         encoder.gate.clear()
         before = asyncio.ensure_future(service.add_turn(id, "A", "cake"))
         await encoder.is_reading()
@@ -103,7 +103,7 @@ def test_a_turn_that_is_cancelled_while_it_waits_was_not_said(live: Any, causal:
 @pytest.mark.parametrize("limits", [{"session_idle_seconds": 10}, {"session_seconds": 25}], ids=["idle", "old"])
 def test_sessions_are_forgotten_when_idle_or_old(live: Any, limits: dict[str, float]) -> None:
     async def work(service: Service) -> None:
-        id = service.open_session()
+        id = await service.open_session()
         for service.now[0] in (9, 18) if "session_idle_seconds" in limits else (9, 24):
             await service.add_turn(id, "A", "cake")
         service.now[0] = 29  # type: ignore[attr-defined]
@@ -116,7 +116,7 @@ def test_sessions_are_forgotten_when_idle_or_old(live: Any, limits: dict[str, fl
 
 def test_ids_of_sessions_are_long_and_unlike(live: Any) -> None:
     async def work(service: Service) -> set[str]:
-        return {service.open_session() for _ in range(50)}
+        return {await service.open_session() for _ in range(50)}
 
     ids = live(work)
     assert len(ids) == 50
@@ -126,24 +126,24 @@ def test_ids_of_sessions_are_long_and_unlike(live: Any) -> None:
 
 def test_closed_and_unknown_sessions_are_gone(live: Any) -> None:
     async def work(service: Service) -> None:
-        id = service.open_session()
-        service.close_session(id)
+        id = await service.open_session()
+        await service.close_session(id)
         for asked in (id, "never", ""):
             with pytest.raises(SessionGone):
                 await service.add_turn(asked, "A", "cake")
             with pytest.raises(SessionGone):
-                service.close_session(asked)
+                await service.close_session(asked)
 
     live(work)
 
 
 def test_a_session_closed_while_a_turn_waits_takes_it_no_more(live: Any) -> None:
     async def work(service: Service) -> None:
-        id, encoder = service.open_session(), service.recognizer.encoder
+        id, encoder = await service.open_session(), service.recognizer.encoder
         encoder.gate.clear()
         first, second = (asyncio.ensure_future(service.add_turn(id, "A", text)) for text in ("cake", "noon"))
         await encoder.is_reading()
-        service.close_session(id)
+        await service.close_session(id)
         encoder.gate.set()
         assert (await first).text == "cake"
         with pytest.raises(SessionGone):
@@ -154,11 +154,11 @@ def test_a_session_closed_while_a_turn_waits_takes_it_no_more(live: Any) -> None
 
 def test_sessions_turns_and_speakers_are_limited(live: Any) -> None:
     async def work(service: Service) -> None:
-        id, other = service.open_session(), service.open_session()
+        id, other = await service.open_session(), await service.open_session()
         with pytest.raises(TooManySessions, match="2 sessions are open"):
-            service.open_session()
-        service.close_session(other)
-        other = service.open_session()
+            await service.open_session()
+        await service.close_session(other)
+        other = await service.open_session()
         await service.add_turn(id, "A", "cake")
         await service.add_turn(id, "B", "cake")
         with pytest.raises(LimitError, match="2 speakers"):
@@ -173,4 +173,4 @@ def test_sessions_turns_and_speakers_are_limited(live: Any) -> None:
 
 def test_no_session_is_opened_while_the_server_stops(recognizer: EmotionRecognizer, causal: EmotionRecognizer) -> None:
     with pytest.raises(Unavailable):
-        Service(recognizer, causal, Limits()).open_session()
+        asyncio.run(Service(recognizer, causal, Limits()).open_session())

@@ -68,7 +68,7 @@ def serve(
             from sacl.serve.app import LOCAL, create_app
             from sacl.serve.limits import Limits
             from sacl.serve.log import log_to
-            from sacl.serve.service import Service
+            from sacl.serve.readers import Readers
 
             limits = Limits(
                 body_bytes=max_megabytes * 2**20,
@@ -80,7 +80,7 @@ def serve(
                 requests_per_minute=rate,
             )
             recognizer, live = _models(model, causal, trust_code)
-            service = Service(recognizer, live, limits)
+            service = Readers(recognizer, live, limits, trust_code=trust_code)
             service.warm_up()
             app = create_app(service, token=token, hosts=(*LOCAL, host, *(allow_host or ())), page=page)
             _tell(host, listening.getsockname()[1], token, live)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -14,20 +13,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 import sacl
-from sacl.conversation import Conversation
 from sacl.errors import DataError
-from sacl.interchange import utterance
-from sacl.recognizer.writing import conversation_object, turn_object
 from sacl.serve import wire
+from sacl.serve.asked import Question, as_json
 from sacl.serve.errors import Unavailable
 from sacl.serve.service import Service
 
 T = TypeVar("T")
 
-_LARGE, _MANY = 2**16, 200
-"""Bytes of a body, and turns of an answer, that are read and written beside other requests: they take some 5 ms."""
-_MOVED = 4_000
-"""An influence counts in the rate as another request for so many turns that are read for it, some 14 ms."""
 _OPENING = 1_024
 """Bytes of a request that opens a session, which says nothing."""
 EVERYTHING_ELSE = "/v1/{rest:path}"
@@ -113,19 +106,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_PREDICT,
     )
     async def predict(request: Request) -> Response:
-        body = await _body(request)
-        conversations, threshold, are_several = await service.aside(partial(_asked, body), len(body), _LARGE)
-        del body
-        request.scope["sacl.turns"] = turns = sum(map(len, conversations))
-        results = await _while_there(request, service.predict_all(conversations, threshold))
-        if results is None:
-            return wire.Gone()
-
-        def answer() -> Response:
-            answers = [conversation_object(c, found) for c, found in zip(conversations, results, strict=True)]
-            return _private({"conversations": answers} if are_several else answers[0])
-
-        return await service.aside(answer, turns, _MANY)
+        return await _answered(request, service, "predict")
 
     @app.post(
         "/v1/influence",
@@ -135,21 +116,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_INFLUENCE,
     )
     async def influence(request: Request) -> Response:
-        body = await _body(request)
-        conversation, at, nearest = await service.aside(partial(_question, body), len(body), _LARGE)
-        del body
-        request.scope["sacl.turns"] = len(conversation)
-        if isinstance(nearest, int) and 0 < nearest <= service.limits.neighbours:
-            request.scope["sacl.charge"](len(conversation) * min(nearest, len(conversation)) // _MOVED)
-        asked = service.influence(conversation, at, nearest)
-        results = await _while_there(request, asked)
-        if results is None:
-            return wire.Gone()
-        moved = [
-            {"id": r.id, "position": r.position, "speaker": r.speaker, "text": r.text, "moved": round(r.moved, 6)}
-            for r in results
-        ]
-        return _private({"influences": moved})
+        return await _answered(request, service, "influence")
 
 
 def _add_sessions(app: FastAPI, service: Service) -> None:
@@ -167,8 +134,9 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         if body:
             wire.read_object(body, ())
         limits = service.limits
-        opened = {"session": service.open_session(), "idle_seconds": limits.session_idle_seconds}
-        return _private(opened | {"seconds": limits.session_seconds}, 201)
+        opened = {"session": await service.open_session(), "idle_seconds": limits.session_idle_seconds}
+        content = as_json(opened | {"seconds": limits.session_seconds})
+        return _private(content, 201)
 
     @app.post(
         "/v1/sessions/{session_id}/turns",
@@ -178,19 +146,11 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         openapi_extra=_TURN,
     )
     async def add_turn(request: Request, session_id: str) -> Response:
-        body = await _body(request)
-        keys = ("speaker", "text", "vector", "threshold")
-        given = await service.aside(partial(wire.read_object, body, keys), len(body), _LARGE)
-        turn = utterance({k: v for k, v in given.items() if k != "threshold"}, 0, "")
-        Conversation("live", [turn])  # it has a text or a vector
-        request.scope["sacl.turns"] = 1
-        asked = service.add_turn(session_id, turn.speaker, turn.text, given.get("threshold"), vector=turn.vector)
-        result = await _while_there(request, asked)
-        return wire.Gone() if result is None else _private(turn_object(result))
+        return await _answered(request, service, "turn", session_id)
 
     @app.delete("/v1/sessions/{session_id}", summary="Close a live session", status_code=204, responses=_refusals(410))
     async def close_session(session_id: str) -> Response:
-        service.close_session(session_id)
+        await service.close_session(session_id)
         return Response(status_code=204)
 
 
@@ -234,38 +194,19 @@ async def _body(request: Request) -> bytes:
     return b"".join([piece async for piece in request.stream()])
 
 
-def _asked(body: bytes) -> tuple[list[Conversation], float | None, bool]:
-    """The conversations in a request, its threshold, and whether it asks for several; of the rest nothing is kept."""
-    given = wire.read_object(body, ("id", "utterances", "conversations", "threshold", "labels"))
-    threshold = given.get("threshold")
-    if given.get("conversations") is None:
-        return [wire.conversation(given)], threshold, False
-    if not isinstance(given["conversations"], list) or "utterances" in given:
-        raise DataError(
-            "`conversations` is no list, or stands beside `utterances`",
-            where="request",
-            remedy="Give one conversation, or a list of them",
-        )
-    several = [wire.conversation(c, str(i), f"conversation {i}") for i, c in enumerate(given["conversations"])]
-    return several, threshold, True
+async def _answered(request: Request, service: Service, what: Question, session: str = "") -> Response:
+    """What the service answers to a request's body, where somebody still waits for it."""
+    answer = await _while_there(request, service.answer(what, await _body(request), session))
+    if answer is None:
+        return wire.Gone()
+    request.scope["sacl.turns"] = answer.turns
+    request.scope["sacl.charge"](answer.charge)
+    return _private(answer.content)
 
 
-def _question(body: bytes) -> tuple[Conversation, int | str, Any]:
-    """The conversation in a request, the utterance it asks about, and how many others are looked at."""
-    given = wire.read_object(body, ("conversation", "utterance", "nearest"))
-    return wire.conversation(given.get("conversation")), _utterance(given), given.get("nearest", 200)
-
-
-def _utterance(given: dict[str, Any]) -> int | str:
-    asked = given.get("utterance")
-    if isinstance(asked, bool) or not isinstance(asked, int | str):
-        raise DataError("it does not say which utterance", where="utterance", remedy="Give its position, or its id")
-    return asked
-
-
-def _private(content: Any, status: int = 200) -> Response:
+def _private(content: bytes, status: int = 200) -> Response:
     """An answer that holds what people said: no browser is to keep it."""
-    return JSONResponse(content, status, {"cache-control": "no-store"})
+    return Response(content, status, {"cache-control": "no-store"}, "application/json")
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T | None:

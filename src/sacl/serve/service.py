@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from typing import Any, TypeVar
 
@@ -16,10 +17,12 @@ from sacl.features.encoder import Encoder
 from sacl.recognizer import UNCERTAIN, EmotionRecognizer, Influence, Recognition
 from sacl.recognizer.influence import position_of
 from sacl.recognizer.recognition import check_threshold
-from sacl.serve.errors import LimitError, NoLiveModel, Unavailable
+from sacl.serve.asked import Answer, Question, influenced, predicted, turn_added
+from sacl.serve.errors import LimitError, NoLiveModel, SessionGone, Unavailable
 from sacl.serve.limits import Limits
 from sacl.serve.metrics import Metrics
 from sacl.serve.sessions import Sessions
+from sacl.serve.turns import CHARACTERS
 from sacl.serve.waiting import Place, Waiting
 from sacl.serve.worker import Finish, Job, Worker
 
@@ -27,6 +30,8 @@ T = TypeVar("T")
 
 _LONG = 500
 """Turns that are read in a thread of their own, a second or so for the longest, while others' few go on."""
+_LARGE = 2**16
+"""Bytes of a body that is read aside, for it takes some 5 ms."""
 _LARGEST = 1e6
 """Of a vector's numbers: what is sent may be anything, and a sum of them is to stay finite."""
 
@@ -41,11 +46,20 @@ class Service:
         recognizer: reads whole conversations.
         causal: reads live ones; without it there are no sessions.
         limits: what is refused.
+        metrics: told of what is done.
+        characters: about how many are read in one step: others may have to wait for so many.
     """
 
-    def __init__(self, recognizer: EmotionRecognizer, causal: EmotionRecognizer | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        recognizer: EmotionRecognizer,
+        causal: EmotionRecognizer | None,
+        limits: Limits,
+        metrics: Metrics | None = None,
+        characters: int = CHARACTERS,
+    ) -> None:
         self.recognizer, self.causal, self.limits = recognizer, causal, limits
-        self.metrics = Metrics()
+        self.metrics, self._characters = metrics or Metrics(), characters
         self.sessions = Sessions(limits)
         self._encoder, self._live_encoder = _shared(recognizer, causal)
         self._worker: Worker | None = None
@@ -79,7 +93,7 @@ class Service:
 
     async def start(self) -> None:
         """Warms up and takes requests from then on."""
-        worker = Worker(self.limits.together, self.metrics, self.warm_up)
+        worker = Worker(self.limits.together, self.metrics, self.warm_up, self._characters)
         await worker.call(self.warm_up, Place())
         self._worker, self._long = worker, Worker(1, self.metrics, self._read_one_turn)
 
@@ -172,7 +186,21 @@ class Service:
             assert self._long is not None
             return await self._long.call(function, place)
 
-    def open_session(self) -> str:
+    async def answer(self, what: Question, body: bytes, session_id: str = "") -> Answer:
+        """The answer to a request's body; `turn` is the next one of a live session.
+
+        Raises:
+            DataError: it cannot be read. SaclError: see `predict_all`, `influence` and `add_turn`.
+        """
+        if what == "turn":
+            return await turn_added(self, body, session_id)
+        return await (predicted if what == "predict" else influenced)(self, body)
+
+    async def parsed(self, read: Callable[[bytes], T], body: bytes) -> T:
+        """What a function reads in a body; a large one is read aside."""
+        return await self.aside(partial(read, body), len(body), _LARGE)
+
+    async def open_session(self) -> str:
         """A live conversation; its id is a secret of 256 bits.
 
         Raises:
@@ -180,7 +208,7 @@ class Service:
         """
         causal = self._live()
         if not self.is_ready:
-            raise _stopping()
+            raise stopping()
         return self.sessions.open(causal.stream())
 
     async def add_turn(
@@ -215,13 +243,18 @@ class Service:
                 result = await self._do([turn], self._live_encoder, finish, place)
         return left_open([result], threshold)[0]
 
-    def close_session(self, session_id: str) -> None:
+    async def close_session(self, session_id: str) -> None:
         """Forgets a session.
 
         Raises:
             SessionGone: there is no such session (any more).
         """
         self.sessions.close(session_id)
+
+    def forget_session(self, session_id: str) -> None:
+        """As `close_session`, without waiting for it, and whether there is one or not."""
+        with suppress(SessionGone):
+            self.sessions.close(session_id)
 
     def figures(self) -> bytes:
         """The metrics as they are now, in the format of Prometheus."""
@@ -277,7 +310,7 @@ class Service:
     @contextmanager
     def _accept(self) -> Iterator[Place]:
         if not self.is_ready:
-            raise _stopping()
+            raise stopping()
         with self._accepted.place() as place:
             yield place
 
@@ -312,5 +345,6 @@ def _at_most(limit: int, found: int, what: str, where: str, remedy: str) -> None
         raise LimitError(f"{found} {what}, and {limit} are the most", where=where, remedy=remedy)
 
 
-def _stopping() -> Unavailable:
+def stopping() -> Unavailable:
+    """What is answered before the service takes requests, and after."""
     return Unavailable("the server is starting or stopping", "Try again in a moment", 5)

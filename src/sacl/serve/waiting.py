@@ -1,4 +1,4 @@
-"""Requests that are accepted and not answered yet: how many there are, and whose."""
+"""Requests that are accepted and not answered yet: how many or how large they are, and whose."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ class Place:
 
     client: str = ""
     task: asyncio.Task[Any] | None = None
+    size: int = 1
     is_lost: bool = False
     is_read: bool = False
 
 
 class Waiting:
-    """So many places; where all are taken, the client that has most of them loses its last one to another.
+    """So much room; where all is taken, the client that has most of it loses its last place to another.
 
     Args:
-        most: how many.
+        most: how much; for requests of size 1 how many of them.
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._most, self._taken = most, 0
         self._places: dict[Place, None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -44,16 +45,17 @@ class Waiting:
         await self._empty.wait()
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self, size: int = 1) -> Iterator[Place]:
         """One of them, for as long as this lasts.
 
         Raises:
             Unavailable: there is none, or it was lost to another client; then what the task waited for is cancelled.
         """
-        if len(self._places) >= self._most:
-            self._make_room()
-        own = Place(CLIENT.get(), asyncio.current_task())
+        while self._taken + size > self._most:
+            self._make_room(size)
+        own = Place(CLIENT.get(), asyncio.current_task(), size)
         self._places[own] = None
+        self._taken += size
         self._empty.clear()
         try:
             yield own
@@ -62,23 +64,30 @@ class Waiting:
                 raise
             raise self._full() from None
         finally:
-            self._places.pop(own, None)
-            if not self._places:
-                self._empty.set()
+            self._free(own)
 
-    def _make_room(self) -> None:
-        of = Counter(place.client for place in self._places)
-        crowd, number = of.most_common(1)[0]
-        if number <= of[CLIENT.get()] + 1:
+    def _make_room(self, size: int) -> None:
+        of = Counter[str]()
+        for place in self._places:
+            of[place.client] += place.size
+        crowd, most = of.most_common(1)[0] if of else ("", 0)
+        if most <= of[CLIENT.get()] + size:
             raise self._full()
         theirs = (place for place in reversed(self._places) if place.client == crowd and not place.is_read)
         last = next(theirs, None)
         if last is None:
             raise self._full()
-        del self._places[last]
+        self._free(last)
         last.is_lost = True
         if last.task is not None:
             last.task.cancel()
 
+    def _free(self, place: Place) -> None:
+        if place in self._places:
+            del self._places[place]
+            self._taken -= place.size
+        if not self._places:
+            self._empty.set()
+
     def _full(self) -> Unavailable:
-        return Unavailable(f"{self._most} requests wait already", "Try again in a moment", 1)
+        return Unavailable("too much waits already", "Try again in a moment", 1)

@@ -20,7 +20,7 @@ from sacl.serve.client import CLIENT
 from sacl.serve.errors import Unavailable
 from sacl.serve.log import described, log
 from sacl.serve.metrics import Metrics
-from sacl.serve.turns import Shares
+from sacl.serve.turns import CHARACTERS, Shares
 from sacl.serve.waiting import Place
 
 T = TypeVar("T")
@@ -106,10 +106,13 @@ class Worker:
         together: most jobs that are looked at in one step.
         metrics: told of every step.
         probe: called in the thread after a fault; where it fails too, the fault is no request's own.
+        characters: about how many are read in one step.
     """
 
-    def __init__(self, together: int, metrics: Metrics, probe: Callable[[], object]) -> None:
-        self._shares, self._metrics, self._probe = Shares(together), metrics, probe
+    def __init__(
+        self, together: int, metrics: Metrics, probe: Callable[[], object], characters: int = CHARACTERS
+    ) -> None:
+        self._shares, self._metrics, self._probe = Shares(together, characters), metrics, probe
         self._jobs: list[Job] = []
         self._begun: float | None = None
         self._is_broken = False

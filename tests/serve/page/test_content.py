@@ -153,7 +153,7 @@ class Forgetful:
     def check(self, conversation: Conversation) -> None:
         pass
 
-    def open_session(self) -> str:
+    async def open_session(self) -> str:
         self.sessions[str(len(self.sessions))] = []
         return str(len(self.sessions) - 1)
 

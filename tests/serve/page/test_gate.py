@@ -39,11 +39,11 @@ class Page:
         self.pending_event_ids_session: dict[str, set[int]] = {}
         self.cleaned: list[str] = []
         self.status, self.got = 200, list[Any]()
-        self.gate = gate.Gate(self, self, SimpleNamespace(aside=self._aside))  # type: ignore[arg-type]
+        self.gate = gate.Gate(self, self, SimpleNamespace(parsed=self._parsed))  # type: ignore[arg-type]
 
     @staticmethod
-    async def _aside(function: Any, size: int, large: int) -> Any:
-        return function()
+    async def _parsed(read: Any, body: bytes) -> Any:
+        return read(body)
 
     async def clean_events(self, session_hash: str) -> None:
         self.cleaned.append(session_hash)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ from sacl.serve.client import CLIENT
 from sacl.serve.errors import Unavailable
 from sacl.serve.log import described, log
 from sacl.serve.service import Service
+from sacl.serve.turns import Turns
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -27,8 +27,6 @@ VISITORS = 100
 """Whose results are held at the same time; those of the one who was away longest are forgotten first."""
 _UNREAD = 8
 """Events of one visitor whose outcome was not fetched: Gradio holds it until it is."""
-_LARGE = 2**16
-"""Bytes of a body that is read beside other requests."""
 
 OPEN = (
     "/config",
@@ -46,6 +44,10 @@ OPEN = (
     "/gradio_api/reset",
 )
 """Beginnings of the paths that the page uses. Others upload files, proxy requests, or keep what was typed in links."""
+_DEAR = ("/", "/config", "/gradio_api/queue/join")
+"""What takes Gradio long: 10 to 30 ms, in pieces in which nobody else goes on."""
+_PAUSE = 0.05
+"""Seconds between two of those."""
 _JOIN, _DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
 _KEYS = ("data", "event_data", "event_id", "fn_index", "trigger_id", "session_hash")
 
@@ -67,6 +69,7 @@ class Gate:
 
     def __init__(self, page: Callable[..., Awaitable[None]], blocks: Any, service: Service) -> None:
         self._page, self._blocks, self._service = page, blocks, service
+        self._turns = Turns(_PAUSE)
         self._visitors: dict[str, str] = {}  # session -> client, of those for whom something is held
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -78,9 +81,11 @@ class Gate:
         path = scope.get("path", "")
         if scope["type"] != "http" or not (path == "/" or path.startswith(OPEN)):
             raise HTTPException(404)
+        if path in _DEAR:
+            await self._turns.wait(CLIENT.get())
         if scope["method"] == "POST":
             body = await Request(scope, receive).body()
-            asked = await self._service.aside(partial(wire.read_object, body, _KEYS), len(body), _LARGE)
+            asked = await self._service.parsed(_event, body)
             self._check(asked, path == _JOIN)
             if path == _JOIN:
                 await self._admit(asked["session_hash"])
@@ -149,6 +154,10 @@ class Gate:
         await queue.clean_events(session_hash=session)
         queue.pending_messages_per_session.pop(session, None)
         queue.pending_event_ids_session.pop(session, None)
+
+
+def _event(body: bytes) -> dict[str, Any]:
+    return wire.read_object(body, _KEYS)
 
 
 def quiet() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import gradio as gr
@@ -20,8 +19,7 @@ def live_chat(service: Service) -> None:
 
     def forget(view: View | None) -> None:
         if view is not None and view.session is not None:
-            with suppress(SaclError):
-                service.close_session(view.session)
+            service.forget_session(view.session)
 
     with gr.Row(elem_classes="entry"):
         speaker = gr.Textbox(label="Speaker", value="Ann", max_lines=1, scale=1, min_width=120)

@@ -136,10 +136,10 @@ async def added(service: Service, view: View | None, speaker: str, text: str) ->
     known: list[Recognition] = [] if view is None else list(view.talk.turns)
     session = view.session if view is not None else None
     try:
-        session = session or service.open_session()
+        session = session or await service.open_session()
         known.append(await service.add_turn(session, turn.speaker, turn.text or ""))
     except SessionGone:  # it was left alone for long, or the server was started anew: its turns are at hand
-        session = service.open_session()
+        session = await service.open_session()
         known = [await service.add_turn(session, u.speaker, u.text or "") for u in conversation.utterances]
     return View([Talk(conversation, known)], session=session)
 
