@@ -101,11 +101,11 @@ def serve(folder: Path, together: int) -> None:
     from sacl.recognizer import EmotionRecognizer
     from sacl.serve.app import create_app
     from sacl.serve.limits import Limits
+    from sacl.serve.readers import Readers
     from sacl.serve.server import bound, run
-    from sacl.serve.service import Service
 
     whole, live = (EmotionRecognizer.from_pretrained(folder / name) for name in ("whole", "live"))
-    service = Service(whole, live, Limits(together=together, requests_per_minute=10**9))
+    service = Readers(whole, live, Limits(together=together, requests_per_minute=10**9))
     app = create_app(service, page=False)
     service.warm_up()
     with bound("127.0.0.1", 0) as listening:

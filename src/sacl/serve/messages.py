@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from sacl.serve.limits import Limits
+from sacl.serve.turns import CHARACTERS
 
 _HEAD = struct.Struct(">Q")
 
@@ -24,16 +25,14 @@ class Setup:
         limits: of the service.
         characters: see `Service`.
         niceness: added to that of this process: the system then prefers others.
-        threads: of PyTorch; None takes as many as it will.
     """
 
     model: bytes
     causal: bytes | None
     trust_code: bool
     limits: Limits
-    characters: int
+    characters: int = CHARACTERS
     niceness: int = 0
-    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

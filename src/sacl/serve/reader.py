@@ -12,8 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from sacl.errors import SaclError
 from sacl.recognizer import EmotionRecognizer
 from sacl.serve.client import CLIENT
@@ -105,8 +103,6 @@ async def _serve(theirs: socket.socket) -> None:
     setup: Setup = await received(reader)
     if setup.niceness and hasattr(os, "nice"):
         os.nice(setup.niceness)
-    if setup.threads is not None:
-        torch.set_num_threads(setup.threads)
     metrics = _Noted()
     try:
         service = _service(setup, metrics)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +24,8 @@ T = TypeVar("T")
 
 _LARGE, _MANY = 2**12, 50
 """Bytes of a body, and turns, from which on a request is a long one."""
-_CHARACTERS, _OF_LONG = 200, 2_000
-"""Of one step: some 15 ms of short requests, and 0.2 s of long ones, which take as long in all the less the larger."""
+_OF_LONG = 2_000
+"""Characters of one step of long requests, some 0.1 s: larger ones take less time in all."""
 _A_TURN = 2_000
 """Bytes that a turn counts as, with its vector."""
 _NICENESS = 10
@@ -51,10 +50,8 @@ class Readers(Service):
     ) -> None:
         super().__init__(recognizer, causal, limits)
         live = None if causal is None else _saved(causal.trained)
-        setup = Setup(_saved(recognizer.trained), live, trust_code, limits, _CHARACTERS)
-        # One processor is for what speaks HTTP.
-        threads = max(1, (os.cpu_count() or 1) - 1)
-        self._short_reader = Process(replace(setup, threads=threads), self.metrics)
+        setup = Setup(_saved(recognizer.trained), live, trust_code, limits)
+        self._short_reader = Process(setup, self.metrics)
         self._long_reader = Process(replace(setup, characters=_OF_LONG, niceness=_NICENESS), self.metrics)
         self._held = Waiting(limits.arriving * limits.body_bytes)
         self._is_started = False

@@ -47,7 +47,7 @@ class Service:
         causal: reads live ones; without it there are no sessions.
         limits: what is refused.
         metrics: told of what is done.
-        characters: about how many are read in one step: others may have to wait for so many.
+        characters: of a long request; see `Shares`.
     """
 
     def __init__(

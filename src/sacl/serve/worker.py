@@ -106,7 +106,7 @@ class Worker:
         together: most jobs that are looked at in one step.
         metrics: told of every step.
         probe: called in the thread after a fault; where it fails too, the fault is no request's own.
-        characters: about how many are read in one step.
+        characters: see `Shares`.
     """
 
     def __init__(
