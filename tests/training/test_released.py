@@ -156,6 +156,16 @@ def test_a_checkpoint_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
             import_released(tmp_path / "cut.pkl", labels(7))
 
 
+def test_a_part_that_is_marked_as_a_folder_is_not_read_as_nothing(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "a.pkl")
+    content = bytearray((tmp_path / "a.pkl").read_bytes())
+    at = content.rindex(b"PK\x01\x02", 0, content.rindex(b"data/5PK"))  # where the entry begins in the directory
+    content[at + 38] ^= 0x10  # a bit of its attributes: PyTorch gave what happened to be in memory
+    (tmp_path / "a.pkl").write_bytes(content)
+    with pytest.raises(ModelError, match="marked as a folder"):
+        import_released(tmp_path / "a.pkl", LabelSet(tuple("abcdefg")))
+
+
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.pkl"):
         with pytest.raises(ModelError, match="there is no such file"):

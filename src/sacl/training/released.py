@@ -37,6 +37,8 @@ _NAMES = {
     "torch._utils _rebuild_tensor_v2",
     *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")),
 }
+_FOLDER = 0x10
+"""A bit of an archive's entry."""
 _MORE = "it holds more than weights, or something else"
 _REMEDY = "Give a released SACL-LSTM checkpoint: a state dict with rnn.*, rnn_parties.* and cognition_net.smax_fc.*"
 
@@ -153,6 +155,8 @@ def _zipped(data: bytes, where: str) -> Iterator[BinaryIO]:
             raise ModelError(found, where=where, remedy=_REMEDY)
         if archive.testzip():  # PyTorch does not look at the sums of what it reads
             raise ModelError("it is damaged: a checksum in it is not that of its content", where=where, remedy=_REMEDY)
+        if any(entry.file_size and entry.external_attr & _FOLDER for entry in entries):  # PyTorch reads nothing of it
+            raise ModelError("it is damaged: a part of it is marked as a folder", where=where, remedy=_REMEDY)
         for entry in entries:
             if entry.filename.lower().endswith(".pkl"):  # PyTorch finds an entry whatever its case
                 yield io.BytesIO(archive.read(entry))
