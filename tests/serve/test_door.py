@@ -63,7 +63,7 @@ def test_those_that_connect_too_often_are_reset_and_others_let_in(monkeypatch: p
     monkeypatch.setattr(door, "_AT_ONCE", 3)
     with bound("127.0.0.1", 0) as listening, ExitStack() as stack:
         listening.setblocking(False)
-        listening.rate = Rate(2, lambda: 0.0)
+        listening.limit(2, lambda: 0.0)
 
         def connect(address: str, number: int) -> list[socket.socket]:
             some = [stack.enter_context(socket.socket()) for _ in range(number)]

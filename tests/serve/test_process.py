@@ -154,6 +154,19 @@ def test_on_sigterm_what_was_accepted_is_answered_and_nothing_more_is_taken(mode
         assert code == 0, err
 
 
+def test_on_sigterm_a_long_request_that_another_process_reads_is_answered(models: Path, tmp_path: Path) -> None:
+    serve = sacl("serve", models / "model.safetensors", "--no-page", "--port", "0")
+    long = {"utterances": [{"speaker": "A", "text": f"table {i} " * 40} for i in range(3_000)]}
+    with running(serve, tmp_path / "long") as server, ThreadPoolExecutor(1) as pool:
+        one = {"conversation": CHAT, "utterance": 0}
+        assert httpx.post(f"{server.address}/v1/influence", json=one, timeout=PATIENCE).status_code == 200
+        asked = pool.submit(httpx.post, f"{server.address}/v1/predict", json=long, timeout=PATIENCE)
+        wait_for(lambda: "sacl_waiting_requests 1.0" in httpx.get(f"{server.address}/metrics", timeout=PATIENCE).text)
+        code, _ = server.stop()
+        assert code == 0
+        assert len(asked.result().json()["utterances"]) == 3_000
+
+
 def test_a_client_that_hangs_up_has_its_work_dropped(models: Path, tmp_path: Path) -> None:
     with (
         running([sys.executable, str(SLOW), str(models)], tmp_path / "slow") as server,

@@ -6,7 +6,9 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,15 +20,15 @@ import pytest
 pytest.importorskip("fastapi", reason="fastapi is not installed (extra serve)")
 
 from sacl.conversation import Conversation, Utterance
-from sacl.errors import DataError, FeatureError, SaclError
+from sacl.errors import DataError, FeatureError, RunError, SaclError
 from sacl.features.encoder import Encoder
 from sacl.recognizer import EmotionRecognizer
-from sacl.serve import process
+from sacl.serve import process, reader
 from sacl.serve.asked import Question
 from sacl.serve.client import CLIENT
 from sacl.serve.errors import LimitError, NoLiveModel, SessionGone, TooManySessions, Unavailable
 from sacl.serve.limits import Limits
-from sacl.serve.messages import Fault, Setup
+from sacl.serve.messages import Call, Fault, Setup, framed
 from sacl.serve.process import Process
 from sacl.serve.readers import Readers
 from sacl.serve.service import Service
@@ -39,7 +41,6 @@ Work = Callable[[Readers], Awaitable[Any]]
 
 @pytest.fixture(autouse=True)
 def _from_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(process.__file__).parents[2]))
     monkeypatch.setattr(process, "_WAIT_SECONDS", (0.1, 0.1))
 
 
@@ -127,6 +128,7 @@ def test_errors_come_back_as_they_were_raised(readers: Readers) -> None:
         ("predict", body(2).replace(b"cake", b"c" * 600), "", LimitError),
         ("predict", b'{"utterances": [{"speaker": "A", "vector": [1]}]}', "", FeatureError),
         ("turn", b'{"speaker": "A", "text": "hi"}', "nowhere", SessionGone),
+        ("turn", b'{"speaker": "A", "vector": [%s 1]}' % (b"1," * 20_000), "nowhere", LimitError),
     ]
 
     async def work(service: Readers) -> None:
@@ -187,6 +189,71 @@ def test_where_a_process_dies_requests_are_told_and_another_one_answers(
 
     run(readers, work)
     assert "cake" not in caplog.text
+
+
+def test_a_process_that_says_nothing_any_more_is_replaced(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_SILENT", 15)
+    monkeypatch.setattr(process, "_TICK_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_END_SECONDS", 0.1)
+
+    async def work(service: Readers) -> None:
+        os.kill(pid(service._short_reader), signal.SIGSTOP)
+        asked = [asyncio.ensure_future(service.answer("predict", body(2))) for _ in range(300)]
+        assert {type(end) for end in await asyncio.gather(*asked, return_exceptions=True)} == {Unavailable}
+        assert not service.is_ready
+        while not service.is_ready:
+            await asyncio.sleep(0.1)
+        assert (await service.answer("predict", body(2))).turns == 2
+
+    monkeypatch.setattr(process, "_SILENT", 30)  # while PyTorch is loaded beside it
+    run(readers, work)
+
+
+def test_a_process_that_cannot_begin_is_told(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.sys, "executable", shutil.which("false"))
+    with pytest.raises(RunError, match="does not begin"):
+        asyncio.run(readers.start())
+
+
+def test_one_that_ends_again_and_again_is_said_to_be_unwell(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(service: Readers) -> None:
+        monkeypatch.setattr(process.sys, "executable", shutil.which("false"))
+        assert service.is_well
+        os.kill(pid(service._short_reader), signal.SIGKILL)
+        while service.is_well:
+            await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable):
+            await service.answer("predict", body(2))
+
+    run(readers, work)
+
+
+def test_a_call_that_is_cancelled_before_it_began_leaves_nothing_behind() -> None:
+    class Slow:
+        metrics, sessions, is_well = None, (), True
+
+        async def answer(self, body: bytes) -> None:
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        frames, metrics = asyncio.StreamReader(), reader._Noted()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            _, writer = await asyncio.open_connection(sock=ours)
+            answering = reader._Answering(Slow(), metrics, writer)  # type: ignore[arg-type]
+            for id in range(20):
+                frames.feed_data(framed(Call(id, "a", "answer", (b"x" * 1_000,))) + framed(Call(id)))
+            frames.feed_data(framed(Call(20, "a", "answer", (b"x",))))
+            running = asyncio.create_task(answering.run(frames))
+            await asyncio.sleep(0.1)
+            assert list(answering._tasks) == [20]
+            frames.feed_eof()
+            await running
+            answering._tasks[20].cancel()
+            writer.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
 
 
 def test_a_request_that_is_cancelled_is_dropped_there(readers: Readers) -> None:
@@ -250,11 +317,15 @@ def test_a_model_that_cannot_be_read_there_is_told_before_anything_is_answered(
     asyncio.run(main())
 
 
-def test_it_may_be_stopped_while_a_process_still_begins(readers: Readers) -> None:
+def test_it_may_be_stopped_while_a_process_still_begins_and_who_waits_for_it_is_told(readers: Readers) -> None:
     async def main() -> float:
         await readers.start()
+        asked = asyncio.ensure_future(readers.answer("predict", body(200)))
+        await asyncio.sleep(0)
         begun = asyncio.get_running_loop().time()
         await readers.stop()
+        with pytest.raises(Unavailable):
+            await asked
         return asyncio.get_running_loop().time() - begun
 
     assert asyncio.run(main()) < process._END_SECONDS

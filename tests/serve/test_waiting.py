@@ -119,3 +119,28 @@ def test_a_task_that_is_cancelled_by_others_too_ends_as_cancelled() -> None:
 
 def test_nobody_waits_for_the_end_where_nobody_is() -> None:
     run(lambda: Waiting(1).all_gone())
+
+
+def test_what_is_large_takes_the_room_of_several_or_costs_nobody_anything() -> None:
+    async def hold(waiting: Waiting, client: str, size: int, ended: asyncio.Event) -> str:
+        CLIENT.set(client)
+        try:
+            with waiting.place(size):
+                await ended.wait()
+        except Unavailable:
+            return "lost"
+        return "answered"
+
+    async def work() -> list[str]:
+        waiting, ended = Waiting(10), asyncio.Event()
+        comers = [("a", 2), ("a", 2), ("a", 2), ("b", 4), ("c", 3), ("d", 9), ("c", 1)]
+        tasks = []
+        for client, size in comers:
+            tasks.append(asyncio.create_task(hold(waiting, client, size, ended)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        ended.set()
+        return await asyncio.gather(*tasks)
+
+    # c takes the room of a's last two; d asks for more than anybody has, and nobody loses a place to it.
+    assert run(work) == ["answered", "lost", "lost", "answered", "answered", "lost", "answered"]

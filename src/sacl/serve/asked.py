@@ -10,6 +10,7 @@ from sacl.errors import DataError
 from sacl.interchange import utterance
 from sacl.recognizer.writing import conversation_object, turn_object
 from sacl.serve import wire
+from sacl.serve.errors import LimitError
 
 if TYPE_CHECKING:
     from sacl.serve.service import Service
@@ -19,7 +20,9 @@ Question = Literal["predict", "influence", "turn"]
 _MANY = 200
 """Turns of an answer that is written beside other requests, for it takes some 5 ms."""
 _MOVED = 4_000
-"""An influence counts in the rate as another request for so many turns that are read for it, some 14 ms."""
+"""Turns that are read for an influence, some 14 ms, and count as another request."""
+_AROUND, _ESCAPED, _NUMBER = 2**12, 12, 32
+"""Bytes of a turn: around its text and vector, and most of a character and of a number, in JSON."""
 
 
 class Answer(NamedTuple):
@@ -28,12 +31,10 @@ class Answer(NamedTuple):
     Attributes:
         content: as JSON.
         turns: that were read.
-        charge: requests that it counts as in the rate, beside itself.
     """
 
     content: bytes
     turns: int
-    charge: int = 0
 
 
 async def predicted(service: Service, body: bytes) -> Answer:
@@ -56,12 +57,23 @@ async def influenced(service: Service, body: bytes) -> Answer:
         {"id": r.id, "position": r.position, "speaker": r.speaker, "text": r.text, "moved": round(r.moved, 6)}
         for r in await service.influence(conversation, at, nearest)
     ]
+    return Answer(as_json({"influences": moved}), len(conversation))
+
+
+def cost(body: bytes) -> int:
+    """Requests that an influence counts as in the rate, beside itself; raises a DataError."""
+    conversation, _, nearest = _utterance(body)
     turns = len(conversation)
-    return Answer(as_json({"influences": moved}), turns, turns * min(nearest, turns) // _MOVED)
+    return turns * min(nearest, turns) // _MOVED if isinstance(nearest, int) and nearest > 0 else 0
 
 
 async def turn_added(service: Service, body: bytes, session_id: str) -> Answer:
     """The emotion of the turn in a body; raises what `Service.add_turn` raises, and a DataError."""
+    limits = service.limits
+    most = _AROUND + _ESCAPED * limits.text_characters + _NUMBER * service.recognizer.trained.input_size
+    if len(body) > most:
+        found = f"the request has {len(body)} bytes, and a turn has {most} at most"
+        raise LimitError(found, where="request", remedy="Divide the turn")
     given = await service.parsed(_turn, body)
     turn = utterance({k: v for k, v in given.items() if k != "threshold"}, 0, "")
     Conversation("live", [turn])  # it has a text or a vector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -10,18 +11,23 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from sacl.errors import SaclError
+from sacl.errors import RunError
 from sacl.serve.client import CLIENT
 from sacl.serve.errors import Unavailable
 from sacl.serve.log import described, log
 from sacl.serve.messages import Beat, Call, Outcome, Setup, framed, read_from, received
 from sacl.serve.metrics import Metrics
 
-_SILENT_SECONDS = 60.0
-"""A process that says nothing for so long, as it does every second, is ended, and another one begun."""
+_TICK_SECONDS = 1.0
+_SILENT, _PROVEN = 60, 30
+"""Ticks. A process that says nothing for so many, as it does every second, is ended and another one begun; one that
+lives for so many has not failed."""
 _WAIT_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Before another one is begun, the last one having failed once, twice and so on."""
-_END_SECONDS = 10.0
+_LOAD_SECONDS, _END_SECONDS = 300.0, 10.0
+"""In which it has to be ready, and to end."""
+_HOPELESS = 3
+"""Failures in a row, after which it is said that it does not go on."""
 
 
 class Process:
@@ -45,15 +51,21 @@ class Process:
         self._failed = 0
         self._task: asyncio.Task[None] | None = None
         self._is_there = asyncio.Event()
+        self._was_heard = False
 
     def __len__(self) -> int:
         """Calls that are not answered yet."""
         return len(self._asked)
 
     @property
+    def is_open(self) -> bool:
+        """Whether it takes calls."""
+        return self._writer is not None
+
+    @property
     def is_well(self) -> bool:
         """Whether it is there, or has every prospect of being so in a moment."""
-        return self._failed < len(_WAIT_SECONDS) and (self._task is None or not self._task.done())
+        return self._failed < _HOPELESS
 
     def begin(self) -> None:
         """Begins it; to be called outside of the event loop."""
@@ -64,7 +76,7 @@ class Process:
         """Begins it and waits until it is ready; to be called outside of the event loop.
 
         Raises:
-            SaclError: it cannot read the model or the encoder. EOFError, OSError: it has ended.
+            SaclError: it cannot read the model or the encoder, or it has ended.
         """
         self.begin()
         assert self._begun is not None
@@ -80,6 +92,7 @@ class Process:
 
     async def stop(self) -> None:
         """Waits for the answers that are due, and ends it."""
+        self._is_there.set()  # who waits for a process that begins is told that there will be none
         while self._asked:
             await asyncio.wait(self._asked.values())
             await asyncio.sleep(0)
@@ -123,33 +136,53 @@ class Process:
         while True:
             try:
                 await self._live()
-            except (SaclError, OSError, EOFError, TimeoutError) as error:
+            except Exception as error:
                 log.error("fault", extra={"fields": described(error)})
-            self._is_there.set()
-            for answer in self._asked.values():
-                if not answer.done():
-                    answer.set_exception(_away())
+            finally:
+                self._is_there.set()
+                for answer in self._asked.values():
+                    if not answer.done():
+                        answer.set_exception(_away())
             await asyncio.sleep(_WAIT_SECONDS[min(self._failed, len(_WAIT_SECONDS) - 1)])
             self._failed += 1
 
     async def _live(self) -> None:
         """From its beginning to its end."""
+        listening: asyncio.Task[None] | None = None
         try:
             await asyncio.to_thread(self.warm_up)
             assert self._begun is not None
             reader, self._writer = await asyncio.open_connection(sock=self._begun.socket)
             self._is_there.set()
-            while True:
-                async with asyncio.timeout(_SILENT_SECONDS):
-                    message = await received(reader)
-                self._take(message)
+            listening = asyncio.create_task(self._listen(reader))
+            ticks = silent = 0  # not seconds, of which many pass at once where this process stands still
+            while not listening.done() and silent < _SILENT:
+                await asyncio.wait({listening}, timeout=_TICK_SECONDS)
+                ticks += 1
+                silent, self._was_heard = 0 if self._was_heard else silent + 1, False
+                if ticks == _PROVEN:
+                    self._failed = 0
+            if listening.done():
+                listening.result()
+            raise TimeoutError("it says nothing any more")
         finally:
             writer, self._writer = self._writer, None
+            if listening is not None:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
             if writer is not None:
-                writer.close()
+                writer.transport.abort()
+                await asyncio.sleep(
+                    0
+                )  # in which it closes the socket, which nobody else may while the loop looks at it
             if self._begun is not None:
                 await asyncio.to_thread(self._begun.end)
                 self._begun = None
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            self._take(await received(reader))
+            self._was_heard = True
 
     def _take(self, message: Beat | Outcome) -> None:
         """What the process says. An EOFError: it is not well, and has to end."""
@@ -159,7 +192,6 @@ class Process:
             self.sessions = message.sessions
             if not message.is_well:
                 raise EOFError("it is not well")
-            self._failed = 0
             return
         answer = self._asked.get(message.id)
         if answer is None or answer.done():
@@ -176,23 +208,37 @@ class _Begun:
     def __init__(self, setup: Setup) -> None:
         self.socket, theirs = socket.socketpair()
         with theirs:
-            # -P: no module of that name in whatever the present folder is.
+            # -P: no module of that name in whatever the present folder is; all others where this process finds them.
             command = [sys.executable, "-P", "-m", "sacl.serve.reader", str(theirs.fileno())]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                start_new_session=True,  # Ctrl-C is for this process
+            )
         self._setup: Setup | None = setup
 
     def wait(self) -> None:
         """Until it is ready.
 
         Raises:
-            SaclError: it will not be. EOFError, OSError: it has ended.
+            SaclError: it will not be, or it has ended.
         """
         if self._setup is None:
             return
-        self.socket.sendall(framed(self._setup))
+        try:
+            self.socket.settimeout(_LOAD_SECONDS)
+            self.socket.sendall(framed(self._setup))
+            with self.socket.makefile("rb") as file:
+                error = read_from(file)
+        except (OSError, EOFError) as ended:
+            raise RunError(
+                f"a process of the server does not begin ({type(ended).__name__})",
+                where="sacl serve",
+                remedy="What it said stands above; see also whether the memory suffices",
+            ) from None
         self._setup = None
-        with self.socket.makefile("rb") as file:
-            error = read_from(file)
         if error is not None:
             raise error
 

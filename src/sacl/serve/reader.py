@@ -8,9 +8,9 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from sacl.errors import SaclError
 from sacl.recognizer import EmotionRecognizer
@@ -54,36 +54,37 @@ class _Answering:
                 if call.id is None:
                     getattr(self._service, call.method)(*call.arguments)
                 elif call.method:
-                    self._tasks[call.id] = asyncio.create_task(self._answer(call.id, call))
+                    task = self._tasks[call.id] = asyncio.create_task(self._answer(call.id, call))
+                    # Not at its own end, which one that is cancelled before its first step does not have.
+                    task.add_done_callback(partial(self._forget, call.id))
                 elif call.id in self._tasks:
                     self._tasks[call.id].cancel()
         beating.cancel()
 
+    def _forget(self, id: int, _: asyncio.Task[None]) -> None:
+        del self._tasks[id]
+
     async def _answer(self, id: int, call: Call) -> None:
         CLIENT.set(call.client)
-        result: Any = None
-        fault: Exception | None = None
         try:
-            result = await getattr(self._service, call.method)(*call.arguments, **call.options)
+            outcome = framed(Outcome(id, await getattr(self._service, call.method)(*call.arguments, **call.options)))
         except SaclError as error:
-            fault = error
+            outcome = framed(Outcome(id, error=error))
         except Exception as error:
             log.error("fault", extra={"fields": described(error)})
-            fault = Fault()  # not the error itself, which may quote a text
-        finally:
-            del self._tasks[id]
-        await self._say(Outcome(id, result, fault))
+            outcome = framed(Outcome(id, error=Fault()))  # not the error itself, which may quote a text
+        await self._say(outcome)
 
     async def _beat(self) -> None:
         unwell = 0
         while True:
             unwell = 0 if self._service.is_well else unwell + 1
             steps, self._metrics.steps = self._metrics.steps, []
-            await self._say(Beat(steps, len(self._service.sessions), unwell < _UNWELL))
+            await self._say(framed(Beat(steps, len(self._service.sessions), unwell < _UNWELL)))
             await asyncio.sleep(_BEAT_SECONDS)
 
-    async def _say(self, message: Any) -> None:
-        self._writer.write(framed(message))
+    async def _say(self, frame: bytes) -> None:
+        self._writer.write(frame)
         with suppress(OSError):  # the other side is gone
             await self._writer.drain()
 

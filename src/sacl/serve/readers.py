@@ -53,13 +53,14 @@ class Readers(Service):
         setup = Setup(_saved(recognizer.trained), live, trust_code, limits)
         self._short_reader = Process(setup, self.metrics)
         self._long_reader = Process(replace(setup, characters=_OF_LONG, niceness=_NICENESS), self.metrics)
-        self._held = Waiting(limits.arriving * limits.body_bytes)
+        self._room = limits.arriving * limits.body_bytes
+        self._held = Waiting(self._room)
         self._is_started = False
 
     @property
     def is_ready(self) -> bool:
         """Whether it takes requests."""
-        return self._is_started and not self._stopping
+        return self._is_started and not self._stopping and self._short_reader.is_open
 
     @property
     def is_well(self) -> bool:
@@ -167,7 +168,7 @@ class Readers(Service):
         if not is_long:
             result: T = await self._short_reader.call(name, *arguments, **options)
             return result
-        with self._held.place(size + _LARGE):
+        with self._held.place(min(size + _LARGE, self._room)):
             await self._long_reader.is_there()
             result = await self._long_reader.call(name, *arguments, **options)
         return result

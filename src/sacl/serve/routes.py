@@ -15,7 +15,7 @@ from starlette.routing import Match
 import sacl
 from sacl.errors import DataError
 from sacl.serve import wire
-from sacl.serve.asked import Question, as_json
+from sacl.serve.asked import Question, as_json, cost
 from sacl.serve.errors import Unavailable
 from sacl.serve.service import Service
 
@@ -106,7 +106,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_PREDICT,
     )
     async def predict(request: Request) -> Response:
-        return await _answered(request, service, "predict")
+        return await _answered(request, service, "predict", await _body(request))
 
     @app.post(
         "/v1/influence",
@@ -116,7 +116,12 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
         openapi_extra=_INFLUENCE,
     )
     async def influence(request: Request) -> Response:
-        return await _answered(request, service, "influence")
+        body = await _body(request)
+        counts_as = await _while_there(request, service.parsed(cost, body))
+        if counts_as is None:
+            return wire.Gone()
+        request.scope["sacl.charge"](counts_as)
+        return await _answered(request, service, "influence", body)
 
 
 def _add_sessions(app: FastAPI, service: Service) -> None:
@@ -146,7 +151,7 @@ def _add_sessions(app: FastAPI, service: Service) -> None:
         openapi_extra=_TURN,
     )
     async def add_turn(request: Request, session_id: str) -> Response:
-        return await _answered(request, service, "turn", session_id)
+        return await _answered(request, service, "turn", await _body(request), session_id)
 
     @app.delete("/v1/sessions/{session_id}", summary="Close a live session", status_code=204, responses=_refusals(410))
     async def close_session(session_id: str) -> Response:
@@ -194,13 +199,12 @@ async def _body(request: Request) -> bytes:
     return b"".join([piece async for piece in request.stream()])
 
 
-async def _answered(request: Request, service: Service, what: Question, session: str = "") -> Response:
-    """What the service answers to a request's body, where somebody still waits for it."""
-    answer = await _while_there(request, service.answer(what, await _body(request), session))
+async def _answered(request: Request, service: Service, what: Question, body: bytes, session: str = "") -> Response:
+    """What the service answers to a body, where somebody still waits for it."""
+    answer = await _while_there(request, service.answer(what, body, session))
     if answer is None:
         return wire.Gone()
     request.scope["sacl.turns"] = answer.turns
-    request.scope["sacl.charge"](answer.charge)
     return _private(answer.content)
 
 

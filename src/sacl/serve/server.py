@@ -20,7 +20,6 @@ import uvicorn
 from sacl.errors import RunError
 from sacl.serve.door import Door
 from sacl.serve.fairness import FairSelector
-from sacl.serve.rate import Rate
 
 if TYPE_CHECKING:  # a port that is in use is to be told before PyTorch is loaded
     from fastapi import FastAPI
@@ -68,7 +67,7 @@ def run(app: FastAPI, service: Service, listening: Door) -> None:
 
     connections = Connections(_with_descriptors(service.limits))
     # Twice as many as requests, so that a client that connects for each is refused by an answer, as others are.
-    listening.rate = Rate(2 * service.limits.requests_per_minute)
+    listening.limit(2 * service.limits.requests_per_minute)
     selector = FairSelector()
     made: Any = partial(Connection, connections, selector.client_of)
     config = uvicorn.Config(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
+from sacl.serve.errors import Unavailable
 from sacl.serve.fairness import VirtualTime
 
 if TYPE_CHECKING:
@@ -75,15 +76,22 @@ class Turns:
 
     Args:
         pause: seconds from one to the next; without it they begin in passes of the event loop of their own.
+        most: of one client that wait.
     """
 
-    def __init__(self, pause: float = 0.0) -> None:
-        self._pause, self._time = pause, VirtualTime()
+    def __init__(self, pause: float = 0.0, most: float = inf) -> None:
+        self._pause, self._most, self._time = pause, most, VirtualTime()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._last = -inf
 
     async def wait(self, client: str) -> None:
-        """Until it is this request's turn; where no other waits or went before, that is the next pass."""
+        """Until it is this request's turn; where no other waits or went before, that is the next pass.
+
+        Raises:
+            Unavailable: too many of this client wait.
+        """
+        if len(self._waiting.get(client, ())) >= self._most:
+            raise Unavailable("too much waits already", "Try again in a moment", 1)
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         if not self._waiting:

@@ -51,8 +51,7 @@ class Waiting:
         Raises:
             Unavailable: there is none, or it was lost to another client; then what the task waited for is cancelled.
         """
-        while self._taken + size > self._most:
-            self._make_room(size)
+        self._make_room(size)
         own = Place(CLIENT.get(), asyncio.current_task(), size)
         self._places[own] = None
         self._taken += size
@@ -67,20 +66,24 @@ class Waiting:
             self._free(own)
 
     def _make_room(self, size: int) -> None:
-        of = Counter[str]()
+        of, lost = Counter[str](), dict[Place, None]()
         for place in self._places:
             of[place.client] += place.size
-        crowd, most = of.most_common(1)[0] if of else ("", 0)
-        if most <= of[CLIENT.get()] + size:
-            raise self._full()
-        theirs = (place for place in reversed(self._places) if place.client == crowd and not place.is_read)
-        last = next(theirs, None)
-        if last is None:
-            raise self._full()
-        self._free(last)
-        last.is_lost = True
-        if last.task is not None:
-            last.task.cancel()
+        needed = self._taken + size - self._most
+        while needed > 0:
+            crowd, most = of.most_common(1)[0] if of else ("", 0)
+            theirs = (p for p in reversed(self._places) if p.client == crowd and not p.is_read and p not in lost)
+            last = next(theirs, None)
+            if most <= of[CLIENT.get()] + size or last is None:
+                raise self._full()  # before anybody has lost anything
+            lost[last] = None
+            of[crowd] -= last.size
+            needed -= last.size
+        for place in lost:
+            self._free(place)
+            place.is_lost = True
+            if place.task is not None:
+                place.task.cancel()
 
     def _free(self, place: Place) -> None:
         if place in self._places:

@@ -46,8 +46,8 @@ OPEN = (
 """Beginnings of the paths that the page uses. Others upload files, proxy requests, or keep what was typed in links."""
 _DEAR = ("/", "/config", "/gradio_api/queue/join")
 """What takes Gradio long: 10 to 30 ms, in pieces in which nobody else goes on."""
-_PAUSE = 0.05
-"""Seconds between two of those."""
+_PAUSE, _AT_A_TIME = 0.05, 60
+"""Seconds between two of those, and how many of one client may wait."""
 _JOIN, _DATA = "/gradio_api/queue/join", "/gradio_api/queue/data"
 _KEYS = ("data", "event_data", "event_id", "fn_index", "trigger_id", "session_hash")
 
@@ -69,7 +69,7 @@ class Gate:
 
     def __init__(self, page: Callable[..., Awaitable[None]], blocks: Any, service: Service) -> None:
         self._page, self._blocks, self._service = page, blocks, service
-        self._turns = Turns(_PAUSE)
+        self._turns = Turns(_PAUSE, _AT_A_TIME)
         self._visitors: dict[str, str] = {}  # session -> client, of those for whom something is held
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

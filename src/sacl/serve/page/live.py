@@ -50,7 +50,8 @@ def live_chat(service: Service) -> None:
         **QUIET,
     )
 
-    def anew(view: View | None) -> tuple[Any, ...]:
+    # On the event loop, not in a thread: it may speak to another process.
+    async def anew(view: View | None) -> tuple[Any, ...]:
         forget(view)
         return None, note("Forgotten. The next turn begins another conversation."), ""
 
