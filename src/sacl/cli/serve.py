@@ -55,8 +55,8 @@ def serve(
 ) -> None:
     """Answer over HTTP, and show a page: emotions of conversations, and of live ones turn by turn.
 
-    What clients send is held in memory while it is read, and written nowhere. SIGTERM and Ctrl-C answer what was
-    accepted, then end it.
+    What clients send is held in memory while it is read, and written nowhere. Short requests and long ones are read in
+    a process each. SIGTERM and Ctrl-C answer what was accepted, then end them.
     """
     token = _token(token_file)
     # The page's library would report its use, and look for newer versions.

@@ -108,7 +108,7 @@ class Body:
         return message
 
     def release(self) -> None:
-        """What was received is held no more, or is the app's: it answers for that by `Limits.waiting`."""
+        """What was received is held no more, or is the app's: it answers for that by `Limits`."""
         self._bodies.held -= self._held
         self._held = 0
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one process takes on; whatever is beyond it is refused with a clear answer.
+    """What a server takes on; whatever is beyond it is refused with a clear answer.
 
-    They bound what clients can make it hold: bodies of `waiting` times `body_bytes` that are read or wait to be, of
-    `arriving` times `body_bytes` (and some 0.2 MB a connection) that are on their way, and 1.5 kB a speaker of live
-    sessions. What is parsed of a body takes several times its size.
+    They bound what clients can make it hold: bodies of `arriving` times `body_bytes` that are on their way (and some
+    0.2 MB a connection), as much again of long requests that are read or wait to be, `waiting` short ones, and 1.5 kB a
+    speaker of live sessions. What is parsed of a body takes several times its size.
     """
 
     body_bytes: int = 4 * 2**20
@@ -25,7 +25,7 @@ class Limits:
     body_seconds: float = 30
     """In which a request has to arrive."""
     arriving: int = 16
-    """Times `body_bytes`: what requests that have not arrived yet may hold together."""
+    """Times `body_bytes`: what requests that have not arrived yet may hold together, and long ones that have."""
     conversations: int = 100
     """Of one request."""
     turns: int = 5_000
@@ -49,6 +49,6 @@ class Limits:
     session_speakers: int = 200
     """Of one session; each costs about 1 KiB."""
     waiting: int = 256
-    """Requests that are accepted and not answered yet."""
+    """Requests that are accepted and not answered yet, of short ones and of long ones each."""
     together: int = 64
     """Most requests that are read in one batch; 1 reads them one after another."""

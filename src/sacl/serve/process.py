@@ -172,9 +172,8 @@ class Process:
                 await asyncio.gather(listening, return_exceptions=True)
             if writer is not None:
                 writer.transport.abort()
-                await asyncio.sleep(
-                    0
-                )  # in which it closes the socket, which nobody else may while the loop looks at it
+                # In which the loop closes the socket, which nobody else may while it looks at it.
+                await asyncio.sleep(0)
             if self._begun is not None:
                 await asyncio.to_thread(self._begun.end)
                 self._begun = None

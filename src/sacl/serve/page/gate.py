@@ -64,13 +64,16 @@ class Gate:
     Args:
         page: Gradio's application.
         blocks: what it shows, of gr.Blocks.
-        service: reads large bodies in a thread of its own.
+        service: reads large bodies aside.
+
+    Attributes:
+        visitors: client of each session of a visitor for whom something is held.
     """
 
     def __init__(self, page: Callable[..., Awaitable[None]], blocks: Any, service: Service) -> None:
         self._page, self._blocks, self._service = page, blocks, service
         self._turns = Turns(_PAUSE, _AT_A_TIME)
-        self._visitors: dict[str, str] = {}  # session -> client, of those for whom something is held
+        self.visitors: dict[str, str] = {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One request.
@@ -135,22 +138,22 @@ class Gate:
         """Makes room where too much is held; the client that has most visitors loses the first of them to another."""
         queue, client = self._blocks._queue, CLIENT.get()
         pending, unread = queue.pending_messages_per_session, queue.pending_event_ids_session
-        for one in list(self._visitors):
+        for one in list(self.visitors):
             if one not in pending or (pending[one].empty() and not unread.get(one)):
                 await self._forget(one)
         if len(unread.get(session, ())) >= _UNREAD:
             raise _full()
-        while session not in self._visitors and len(self._visitors) >= VISITORS:  # others come while one is forgotten
-            of = Counter(self._visitors.values())
+        while session not in self.visitors and len(self.visitors) >= VISITORS:  # others come while one is forgotten
+            of = Counter(self.visitors.values())
             crowd, most = of.most_common(1)[0]
             if most <= of[client] + 1:
                 raise _full()
-            await self._forget(next(one for one, theirs in self._visitors.items() if theirs == crowd))
-        self._visitors.setdefault(session, client)
+            await self._forget(next(one for one, theirs in self.visitors.items() if theirs == crowd))
+        self.visitors.setdefault(session, client)
 
     async def _forget(self, session: str) -> None:
         queue = self._blocks._queue
-        self._visitors.pop(session, None)
+        self.visitors.pop(session, None)
         await queue.clean_events(session_hash=session)
         queue.pending_messages_per_session.pop(session, None)
         queue.pending_event_ids_session.pop(session, None)

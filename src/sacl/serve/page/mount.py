@@ -7,7 +7,9 @@ there, and the routes by which Gradio would store something are closed.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib.resources import files
+from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -16,6 +18,7 @@ import gradio as gr
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from sacl.serve.client import CLIENT
 from sacl.serve.page.gate import VISITORS, Gate, quiet
 from sacl.serve.page.live import live_chat
 from sacl.serve.page.panel import script
@@ -24,10 +27,25 @@ from sacl.serve.page.words import HEAD, foot
 from sacl.serve.service import Service
 
 
+class _Blocks(gr.Blocks):
+    """A page whose events, which Gradio does in tasks of its own, are done for the clients that sent them.
+
+    Attributes:
+        visitors: client of each session.
+    """
+
+    visitors: Mapping[str, str]
+
+    async def process_api(self, *args: Any, session_hash: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """One event, or the next outcome of one that has several."""
+        CLIENT.set(self.visitors.get(session_hash or "", ""))
+        return await super().process_api(*args, session_hash=session_hash, **kwargs)
+
+
 def mount(app: FastAPI, service: Service) -> FastAPI:
     """See `add_page`."""
     # Nothing comes into Gradio's cache; should something all the same, it is deleted.
-    with gr.Blocks(title="sacl: emotions in conversations", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
+    with _Blocks(title="sacl: emotions in conversations", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
         gr.HTML(HEAD, apply_default_css=False, js_on_load=script("head.js"))
         if service.causal is None:
             paste_or_open(service)
@@ -59,7 +77,8 @@ def mount(app: FastAPI, service: Service) -> FastAPI:
     )
     mounted = app.router.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = Gate(mounted.app, blocks, service)
+    mounted.app = gate = Gate(mounted.app, blocks, service)
+    blocks.visitors = gate.visitors
     quiet()
     return app
 
