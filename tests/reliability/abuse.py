@@ -21,7 +21,7 @@ from time import monotonic
 
 CHAT = json.dumps({"utterances": [{"speaker": "Ann", "text": "we had cake"}, {"speaker": "Bo", "text": "late"}]})
 LARGE = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake " * 100} for i in range(3_500)]})
-TALK = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake and tea for everybody"} for i in range(60)]})
+TALK = json.dumps({"utterances": [{"speaker": "Ann", "text": f"{i} cake and tea for everybody"} for i in range(33)]})
 MANY = json.dumps({"utterances": [{"speaker": "Ann", "text": f"cake {i}"} for i in range(5_000)]})
 VECTORS = json.dumps({"utterances": [{"speaker": "Ann", "vector": [0.25] * 384} for _ in range(1_500)]})
 
@@ -190,7 +190,7 @@ async def pipeline(attack: Attack, number: int) -> None:
 
 
 async def talks(attack: Attack, number: int) -> None:
-    """Conversations of sixty turns, one after another."""
+    """The longest conversations that are read among short ones, one after another."""
     reader, writer = await attack.open(number)
     try:
         while attack.is_on:

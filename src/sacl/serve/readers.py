@@ -22,7 +22,7 @@ from sacl.training.trained import MODEL_FILE, TrainedModel
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LARGE, _MANY = 2**12, 50
+_LARGE, _MANY = 2**11, 30
 """Bytes of a body, and turns, from which on a request is a long one."""
 _OF_LONG = 2_000
 """Characters of one step of long requests, some 0.1 s: larger ones take less time in all."""

@@ -24,7 +24,7 @@ class Shares:
     Args:
         together: most jobs in one step.
         characters: a job that has more is long. About twice as many are read in one step where one client waits, and
-            half as many where others do: a new request may have to wait for so many.
+            a third where others do: a new request may have to wait for so many.
     """
 
     def __init__(self, together: int, characters: int = CHARACTERS) -> None:
@@ -45,7 +45,7 @@ class Shares:
         self._kinds.served(self._kind)
         self._clients.served(placed[0].client)
         is_alone = len({job.client for job in jobs}) == 1
-        room = 2 * self._characters if is_alone else self._characters // 2
+        room = 2 * self._characters if is_alone else self._characters // 3
         if self._kind == "long":
             return {placed[0]: placed[0].next(room)}
         portions: dict[Job, list[str]] = {}

@@ -13,6 +13,9 @@ from typing import Any
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Nobody looks at its figures of events, which it would make anew after each, of the last ten thousand.
+os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000000"
 
 import gradio as gr
 from fastapi import FastAPI
@@ -36,10 +39,10 @@ class _Blocks(gr.Blocks):
 
     visitors: Mapping[str, str]
 
-    async def process_api(self, *args: Any, session_hash: str | None = None, **kwargs: Any) -> dict[str, Any]:
+    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """One event, or the next outcome of one that has several."""
-        CLIENT.set(self.visitors.get(session_hash or "", ""))
-        return await super().process_api(*args, session_hash=session_hash, **kwargs)
+        CLIENT.set(self.visitors.get(kwargs.get("session_hash") or "", ""))
+        return await super().process_api(*args, **kwargs)
 
 
 def mount(app: FastAPI, service: Service) -> FastAPI:
