@@ -12,8 +12,10 @@ VENV ?= .venv
 TORCH_INDEX ?=
 # Processes that run tests; 0 runs them in pytest's own.
 JOBS ?= 2
-# Of each fuzzer; a minute is `make fuzz SECONDS=60`.
+# Of each fuzzer; a minute is `make fuzz SECONDS=60`. CI gives INPUTS and a SEED instead: the same inputs every time.
 SECONDS ?= 2
+INPUTS ?= 0
+SEED ?= 0
 # More for pytest: make test PYTEST_ARGS="-k contrastive"
 PYTEST_ARGS ?=
 
@@ -39,8 +41,8 @@ soak: $(VENV)/.dev ## what takes long: fifty kills of a study, and the like
 	@$(VENV)/bin/python -m pytest -m soak --timeout 0 -s $(PYTEST_ARGS)
 	@$(VENV)/bin/python fuzz --inputs 100000 --jobs $(JOBS)
 
-fuzz: $(VENV)/.dev ## try to break every reader of files, and the server's routes, for SECONDS each
-	@$(VENV)/bin/python fuzz --seconds $(SECONDS) --jobs $(JOBS)
+fuzz: $(VENV)/.dev ## try to break every reader of files, and the server's routes, for SECONDS or INPUTS each
+	@$(VENV)/bin/python fuzz --seconds $(SECONDS) --inputs $(INPUTS) --seed $(SEED) --jobs $(JOBS)
 
 audit: $(VENV)/.dev ## ask for known vulnerabilities of what is installed
 	@scripts/audit $(VENV)/bin/python

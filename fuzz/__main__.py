@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -27,13 +28,14 @@ def main() -> int:
     wanted.add_argument("readers", nargs="*", help="by default all")
     wanted.add_argument("--seconds", type=int, default=0, help="of each reader")
     wanted.add_argument("--inputs", type=int, default=0, help="of each reader; with --seconds whichever comes first")
+    wanted.add_argument("--seed", type=int, default=0, help="the same inputs every time; without one, others")
     wanted.add_argument("--jobs", type=int, default=2, help="readers at a time")
     wanted.add_argument("--found", type=Path, default=Path("build/fuzz-found"), help="where inputs go that break one")
     wanted.add_argument("--input", type=Path, help="run one reader on this file alone")
     wanted.add_argument("--within", type=Path, help=argparse.SUPPRESS)
     given = wanted.parse_args()
     if given.within:
-        return _fuzz(given.readers[0], given.within, given.seconds, given.inputs)
+        return _fuzz(given.readers[0], given.within, given.seconds, given.inputs, given.seed)
     if given.input:
         return _again(given.readers[0], given.input)
     if not given.seconds and not given.inputs:
@@ -51,17 +53,23 @@ def main() -> int:
     print(f"{'reader':<20}{'inputs':>9}{'a second':>10}{'covered':>9}{'MB':>6}  outcome", flush=True)
     with ThreadPoolExecutor(given.jobs) as pool:
         ended = [
-            pool.submit(_watched, name, given.seconds, given.inputs, given.found) for name in given.readers or readers()
+            pool.submit(_watched, name, given.seconds, given.inputs, given.seed, given.found)
+            for name in given.readers or readers()
         ]
         return 1 if sum(not one.result() for one in ended) else 0
 
 
-def _watched(name: str, seconds: int, inputs: int, found: Path) -> bool:
+def _watched(name: str, seconds: int, inputs: int, seed: int, found: Path) -> bool:
     """One reader in a process of its own; a line of the table. Whether nothing was found."""
     with tempfile.TemporaryDirectory(prefix="sacl-fuzz-") as folder:
-        limits = ["--seconds", str(seconds), "--inputs", str(inputs), "--within", folder]
+        limits = ["--seconds", str(seconds), "--inputs", str(inputs), "--seed", str(seed), "--within", folder]
         done = subprocess.run(
-            [sys.executable, __file__, name, *limits], capture_output=True, text=True, errors="replace"
+            [sys.executable, __file__, name, *limits],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            # The order of sets decides what is covered, and so what comes next.
+            env=os.environ | ({"PYTHONHASHSEED": str(seed)} if seed else {}),
         )
         said = done.stdout + done.stderr
         stats = {key: re.search(rf"stat::{key}:\s+(\d+)", said) for key in _STATS}
@@ -101,7 +109,7 @@ def _again(name: str, path: Path) -> int:
     return 0
 
 
-def _fuzz(name: str, folder: Path, seconds: int, inputs: int) -> int:
+def _fuzz(name: str, folder: Path, seconds: int, inputs: int, begin_with: int) -> int:
     """In a process of its own, since libFuzzer ends it."""
     import atheris
 
@@ -128,6 +136,7 @@ def _fuzz(name: str, folder: Path, seconds: int, inputs: int) -> int:
     flags = {
         "max_total_time": seconds,
         "runs": inputs or -1,
+        "seed": begin_with,
         "timeout": SECONDS_AN_INPUT,
         "rss_limit_mb": MOST_MEGABYTES,
         "max_len": LONGEST,

@@ -60,11 +60,16 @@ async def influenced(service: Service, body: bytes) -> Answer:
     return Answer(as_json({"influences": moved}), len(conversation))
 
 
-def cost(body: bytes) -> int:
-    """Requests that an influence counts as in the rate, beside itself; raises a DataError."""
+def cost(neighbours: int, body: bytes) -> int:
+    """Requests that an influence counts as in the rate, beside itself; none where it asks for more than `neighbours`.
+
+    Raises:
+        DataError: the body cannot be read.
+    """
     conversation, _, nearest = _utterance(body)
     turns = len(conversation)
-    return turns * min(nearest, turns) // _MOVED if isinstance(nearest, int) and nearest > 0 else 0
+    is_asked = isinstance(nearest, int) and 0 < nearest <= neighbours
+    return turns * min(nearest, turns) // _MOVED if is_asked else 0
 
 
 async def turn_added(service: Service, body: bytes, session_id: str) -> Answer:

@@ -104,7 +104,7 @@ class Readers(Service):
         return await self._call(is_long, len(body), Service.answer, what, body, session_id)
 
     async def parsed(self, read: Callable[[bytes], T], body: bytes) -> T:
-        """See `Service.parsed`; the function is one of a module."""
+        """See `Service.parsed`; the function is one of a module, or a part of one."""
         if len(body) <= _LARGE:
             return read(body)
         return await self._call(True, len(body), Service.parsed, read, body)

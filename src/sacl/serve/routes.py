@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -117,7 +118,7 @@ def _add_conversations(app: FastAPI, service: Service) -> None:
     )
     async def influence(request: Request) -> Response:
         body = await _body(request)
-        counts_as = await _while_there(request, service.parsed(cost, body))
+        counts_as = await _while_there(request, service.parsed(partial(cost, service.limits.neighbours), body))
         if counts_as is None:
             return wire.Gone()
         request.scope["sacl.charge"](counts_as)
