@@ -135,17 +135,16 @@ def test_what_is_said_of_speed_is_what_was_measured() -> None:
         assert found, row
         return float(found[1])
 
-    together, one_by_one = (
-        figure(f"a conversation of 6 turns, 8 clients, {how}") for how in ("read together", "one after another")
-    )
+    conversations = figure("a conversation of 6 turns, 8 clients, read together")
+    together, one_by_one = (figure(f"a live turn, 8 clients, {how}") for how in ("read together", "one after another"))
     said = {
         "README.md": [
             f"| {figure('the same, two threads, seconds'):.1f} s; the authors",
             f"| {figure('file to emotions, 1500 distinct utterances'):.0f} utterances a second",
-            f"| {together:.0f} requests a second",
+            f"| {conversations:.0f} requests a second",
             f"| some {round(figure('peak memory of `sacl predict`'), -2):.0f} MiB",
         ],
-        "docs/serving.md": [f"get {together:.0f} conversations a second", f"\n  {one_by_one:.0f} ("],
+        "docs/serving.md": [f"get {together:.0f} turns a second", f"\n  {one_by_one:.0f} ("],
     }
     for page, sentences in said.items():
         text = (ROOT / page).read_text(encoding="utf-8")
