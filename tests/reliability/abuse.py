@@ -165,16 +165,20 @@ async def churn(attack: Attack, number: int) -> None:
     writer.close()
 
 
-async def flood(attack: Attack, number: int) -> None:
-    """Requests without a pause, on a connection that stays."""
+async def again(attack: Attack, number: int, asked: bytes) -> None:
+    """A request, and again when it is answered, on a connection that stays."""
     reader, writer = await attack.open(number)
-    asked = request("/v1/predict", CHAT) if number % 2 else request("/health")
     try:
         while attack.is_on:
             writer.write(asked)
             await attack.read(reader)
     finally:
         writer.close()
+
+
+async def flood(attack: Attack, number: int) -> None:
+    """Requests without a pause, on a connection that stays."""
+    await again(attack, number, request("/v1/predict", CHAT) if number % 2 else request("/health"))
 
 
 async def pipeline(attack: Attack, number: int) -> None:
@@ -191,35 +195,17 @@ async def pipeline(attack: Attack, number: int) -> None:
 
 async def talks(attack: Attack, number: int) -> None:
     """The longest conversations that are read among short ones, one after another."""
-    reader, writer = await attack.open(number)
-    try:
-        while attack.is_on:
-            writer.write(request("/v1/predict", TALK))
-            await attack.read(reader)
-    finally:
-        writer.close()
+    await again(attack, number, request("/v1/predict", TALK))
 
 
 async def heavy(attack: Attack, number: int) -> None:
     """The largest requests that are let in."""
-    reader, writer = await attack.open(number)
-    try:
-        while attack.is_on:
-            writer.write(request("/v1/predict", (LARGE, MANY, VECTORS)[number % 3]))
-            await attack.read(reader)
-    finally:
-        writer.close()
+    await again(attack, number, request("/v1/predict", (LARGE, MANY, VECTORS)[number % 3]))
 
 
 async def why(attack: Attack, number: int) -> None:
     """What moved a turn, by all others: the longest that is read at once."""
-    reader, writer = await attack.open(number)
-    try:
-        while attack.is_on:
-            writer.write(request("/v1/influence", WHY))
-            await attack.read(reader)
-    finally:
-        writer.close()
+    await again(attack, number, request("/v1/influence", WHY))
 
 
 async def oversize(attack: Attack, number: int) -> None:
@@ -255,13 +241,7 @@ async def broken(attack: Attack, number: int) -> None:
 
 async def sessions(attack: Attack, number: int) -> None:
     """Live sessions that are opened and left."""
-    reader, writer = await attack.open(number)
-    try:
-        while attack.is_on:
-            writer.write(request("/v1/sessions", ""))
-            await attack.read(reader)
-    finally:
-        writer.close()
+    await again(attack, number, request("/v1/sessions", ""))
 
 
 WRONG = [

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 ABUSE = Path(__file__).with_name("abuse.py")
 PATIENCE = 60
 CHAT = json.dumps({"utterances": [{"speaker": "Zebedee", "text": "A xylophone!"}, {"speaker": "Bo", "text": "Late."}]})
+LONG = json.dumps({"utterances": [{"speaker": "Zebedee", "text": f"xylophone {i}"} for i in range(200)]})
 KINDS = (
     "silent",
     "half",
@@ -160,6 +161,7 @@ def check_log(server: Server) -> None:
 
 def test_whatever_others_do_a_client_that_behaves_is_answered(server: Server) -> None:
     behave(server, 0.5)
+    assert server.ask("POST", "/v1/predict", LONG)[0] == 200  # both processes have their models now
     before = server.memory()
     for kind in KINDS:
         _, statuses, seen = attacked(server, kind, 2, 500 if kind in CROWDS else 0)
