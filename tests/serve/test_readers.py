@@ -192,7 +192,7 @@ def test_where_a_process_dies_requests_are_told_and_another_one_answers(
 
 
 def test_a_process_that_says_nothing_any_more_is_replaced(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_SILENT", 15)
+    monkeypatch.setattr(process, "_SILENT", 60)
     monkeypatch.setattr(process, "_TICK_SECONDS", 0.1)
     monkeypatch.setattr(process, "_END_SECONDS", 0.1)
 
@@ -205,7 +205,6 @@ def test_a_process_that_says_nothing_any_more_is_replaced(readers: Readers, monk
             await asyncio.sleep(0.1)
         assert (await service.answer("predict", body(2))).turns == 2
 
-    monkeypatch.setattr(process, "_SILENT", 30)  # while PyTorch is loaded beside it
     run(readers, work)
 
 
