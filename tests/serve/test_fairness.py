@@ -51,6 +51,14 @@ def test_what_was_left_unused_is_no_claim_and_a_new_client_does_not_come_before_
     assert Counter(after) == {"a": 5, "new": 5}
 
 
+def test_where_nobody_waited_what_was_used_before_counts_no_more() -> None:
+    time = VirtualTime()
+    served(time, ["a"], 50.0)
+    time.rest()
+    after = [served(time, ["a", "new"], 1.0) for _ in range(4)]
+    assert Counter(after) == {"a": 2, "new": 2}
+
+
 def test_clients_that_are_long_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fairness, "_CLIENTS", 10)
     time = VirtualTime()

@@ -38,6 +38,11 @@ class VirtualTime:
         if len(self._ends) > _CLIENTS:
             self._ends = {one: end for one, end in self._ends.items() if end > self._now}
 
+    def rest(self) -> None:
+        """Nobody waits: what was used until now is at nobody's expense."""
+        self._now = 0.0
+        self._ends.clear()
+
 
 class FairSelector(selectors.DefaultSelector):
     """Gives the event loop a few events at a time, in the order of virtual time.
@@ -45,13 +50,12 @@ class FairSelector(selectors.DefaultSelector):
     What is no client's own comes before all: new connections, and results of other threads.
 
     Attributes:
-        time: of the event loop.
         client_of: whose a socket is, by its descriptor.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.time = VirtualTime()
+        self._time = VirtualTime()
         self.client_of: dict[int, str] = {}
         self._given: list[str] = []
         self._begun = perf_counter()
@@ -65,13 +69,13 @@ class FairSelector(selectors.DefaultSelector):
             ready = self._first(ready)
         self._given = [self.client_of[key.fd] for key, _ in ready if key.fd in self.client_of]
         if self._given:
-            self.time.served(self._given[0])
+            self._time.served(self._given[0])
         self._begun = perf_counter()
         return ready
 
     def _first(self, ready: list[tuple[selectors.SelectorKey, int]]) -> list[tuple[selectors.SelectorKey, int]]:
         names = [self.client_of.get(key.fd) for key, _ in ready]
-        order = [(-1.0, 0.0) if name is None else self.time.stands(name) for name in names]
+        order = [(-1.0, 0.0) if name is None else self._time.stands(name) for name in names]
         most = max(1, int(_PASS_SECONDS / self._cost)) + names.count(None)
         return [ready[i] for i in sorted(range(len(ready)), key=order.__getitem__)[:most]]
 
@@ -83,4 +87,4 @@ class FairSelector(selectors.DefaultSelector):
         each = min(seconds / len(self._given), _LONGEST_SECONDS)
         self._cost += 0.05 * (each - self._cost)
         for client in self._given:
-            self.time.used(client, each)
+            self._time.used(client, each)

@@ -61,6 +61,11 @@ class Shares:
         for job, cost in costs.items():
             self._clients.used(job.client, seconds * cost / sum(costs.values()))
 
+    def rest(self) -> None:
+        """No job waits."""
+        self._kinds.rest()
+        self._clients.rest()
+
     def _in_turn(self, jobs: Sequence[Job]) -> list[Job]:
         """One of each client, in the order of virtual time; then the second of each, and so on."""
         before = Counter[str]()

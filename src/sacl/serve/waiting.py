@@ -51,7 +51,8 @@ class Waiting:
         Raises:
             Unavailable: there is none, or it was lost to another client; then what the task waited for is cancelled.
         """
-        self._make_room(size)
+        if self._taken + size > self._most:
+            self._make_room(size)
         own = Place(CLIENT.get(), asyncio.current_task(), size)
         self._places[own] = None
         self._taken += size

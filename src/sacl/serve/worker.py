@@ -190,6 +190,7 @@ class Worker:
             while True:
                 self._jobs = [job for job in self._jobs if not job.future.done()]
                 if not self._jobs:
+                    self._shares.rest()
                     self._wake.clear()
                     await self._wake.wait()
                     continue
