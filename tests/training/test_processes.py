@@ -1,12 +1,13 @@
 """Several processes, each with a share of every micro-batch, train what one process trains.
 
-The file is also the program that each of those processes runs: RANK SIZE FOLDER.
+The file is also the program that each of those processes runs, with a folder, in `torchrun`'s environment.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -173,10 +174,8 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def work(rank: int, size: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting-{size}", rank=rank, world_size=size)
-    processes = Processes()
+def work(processes: Processes, folder: Path) -> None:
+    rank, size = processes.rank, processes.size
     ends = f"{rank} of {size}"
     for case in CASES if size == 2 else OF_THREE:
         parameters, history = outcome(case, processes)
@@ -191,19 +190,20 @@ def work(rank: int, size: int, folder: Path) -> None:
     sums = processes.summed([none, first, all_], [None, torch.ones(2) if rank == 0 else None, torch.full((2,), 0.5)])
     assert sums[0] is None
     assert [s.tolist() for s in sums[1:] if s is not None] == [[1.0] * 2, [size / 2] * 2]
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two and three processes have made of every case."""
     folder = tmp_path_factory.mktemp("together")
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(size), str(folder)], env=environment)
-        for size in (2, 3)
-        for rank in range(size)
-    ]
+    common = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    started = []
+    for size in (2, 3):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            meeting = common | {"MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(size)}
+        for rank in range(size):
+            environment = meeting | {"RANK": str(rank)}
+            started.append(subprocess.Popen([sys.executable, __file__, str(folder)], env=environment))
     try:
         assert [process.wait(240) for process in started] == [0] * 5
     finally:
@@ -343,4 +343,9 @@ def test_one_numbered_gpu_is_not_for_several(monkeypatch: pytest.MonkeyPatch) ->
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    torch.set_num_threads(1)
+    with joined() as joined_processes:
+        assert joined_processes is not None
+        work(joined_processes, Path(sys.argv[1]))
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    assert not any("gloo" in name for name in threads), threads  # one that outlives us may abort the process

@@ -202,6 +202,10 @@ def joined(device: str = "cpu") -> Iterator[Processes | None]:
         yield None
         return
     require_any_gpu(device)
+    # Its functions take the group of their import as a default, and would keep it: it has to be imported before there
+    # is one. A thread of a group that lives on may still let go of a tensor when Python ends, which aborts the process.
+    import torch.distributed.nn.functional
+
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     with _others():
