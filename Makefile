@@ -12,7 +12,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 # Processes that run tests; 0 runs them in pytest's own.
 JOBS ?= 2
-# Of each fuzzer; a minute is `make fuzz SECONDS=60`. CI gives INPUTS and a SEED instead: the same inputs every time.
+# Of each fuzzer; a minute is `make fuzz SECONDS=60`. CI gives a SEED too: the same inputs every time.
 SECONDS ?= 2
 INPUTS ?= 0
 SEED ?= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from sacl.model.batch import ConversationItem, collate
 from sacl.model.build import MODELS, build_model, model_class
 from sacl.model.dual_lstm import DualLSTM
 from sacl.settings import FeatureSettings, ModelSettings
+from sacl.training import checkpoint
+from sacl.training import trained as trained_module
 from sacl.training.fit import Fit
 from sacl.training.trained import TrainedModel
 
@@ -126,6 +129,27 @@ def test_a_saved_model_gives_the_same_scores(kind: str, tmp_path: Path) -> None:
     assert after.settings == before.settings
     for a, b in zip(before.log_probabilities(items()), after.log_probabilities(items()), strict=True):
         assert np.array_equal(a, b)
+
+
+def test_the_bytes_of_a_model_are_its_file_and_are_read_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed while it reads would leave it for ever."""
+    before = trained("dual_lstm")
+    before.save(tmp_path / "model.safetensors")
+    content = before.to_bytes()
+    assert content == (tmp_path / "model.safetensors").read_bytes()
+    aside, seen = tmp_path / "aside", list[Path]()
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    whole = checkpoint.load
+    monkeypatch.setattr(trained_module, "load", lambda *given: (seen.extend(aside.iterdir()), whole(*given))[1])
+    after = TrainedModel.from_bytes(content)
+    assert seen == list(aside.iterdir()) == []
+    for a, b in zip(before.log_probabilities(items()), after.log_probabilities(items()), strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(ModelError, match="damaged"):
+        TrainedModel.from_bytes(content[:-1])
 
 
 def test_a_model_of_ones_own_is_found_in_the_current_folder(own: Path) -> None:

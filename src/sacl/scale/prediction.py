@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sacl.conversation import Conversation
@@ -32,7 +31,7 @@ from sacl.scale import places
 from sacl.scale.cluster import LOCAL, connected, mapped, not_seen, told
 from sacl.scale.records import CHARACTERS, RECORDS, Kind, Part, Record, conversation, kind_of, parts
 from sacl.scale.results import Result, Written, malformed, refuse_namesakes, written
-from sacl.training.trained import MODEL_FILE
+from sacl.training.trained import MODEL_FILE, TrainedModel
 
 JOB_FILE, MALFORMED_FILE = "job.json", "malformed.jsonl"
 UNLABELLED = Columns(emotion=None)
@@ -126,9 +125,7 @@ def _files(pattern: str, out: str, given: str | None) -> dict[str, dict[str, Any
 def _begin(job: Job, recognizer: EmotionRecognizer, files: Mapping[str, Any]) -> None:
     """Writes what the results belong to, or, where it is there, sees to it that it is the same."""
     path = places.joined(job.out, JOB_FILE)
-    with TemporaryDirectory() as aside:
-        recognizer.trained.save(Path(aside) / MODEL_FILE)
-        model = (Path(aside) / MODEL_FILE).read_bytes()
+    model = recognizer.trained.to_bytes()
     settings = {
         "format_version": 1,
         "model": hashlib.sha256(model).hexdigest(),
@@ -237,9 +234,7 @@ class _Worker:
         content = places.read(model)
         if content is None:
             raise not_seen(model, "Give an --out that all machines of the cluster share")
-        with TemporaryDirectory() as aside:
-            (Path(aside) / MODEL_FILE).write_bytes(content)
-            self._recognizer = EmotionRecognizer.from_pretrained(aside, trust_code=job.trust_code)
+        self._recognizer = EmotionRecognizer(TrainedModel.from_bytes(content, trust_code=job.trust_code))
         if self._recognizer.encoder is not None:
             # Here, and not with the first part: what is wrong with it is no conversation's fault.
             _ = self._recognizer.encoder.tokenizer, self._recognizer.encoder.model

@@ -9,8 +9,6 @@ import socket
 import sys
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from sacl.errors import SaclError
 from sacl.recognizer import EmotionRecognizer
@@ -19,7 +17,7 @@ from sacl.serve.log import described, log, log_to
 from sacl.serve.messages import Beat, Call, Fault, Outcome, Setup, framed, received
 from sacl.serve.metrics import Metrics
 from sacl.serve.service import Service
-from sacl.training.trained import MODEL_FILE
+from sacl.training.trained import TrainedModel
 
 _BEAT_SECONDS = 1.0
 _UNWELL = 5
@@ -91,12 +89,12 @@ class _Answering:
 
 def _service(setup: Setup, metrics: Metrics) -> Service:
     """Raises a SaclError for a model, or an encoder, that cannot be read."""
-    models = []
-    for content in filter(None, (setup.model, setup.causal)):
-        with TemporaryDirectory() as aside:
-            (Path(aside) / MODEL_FILE).write_bytes(content)
-            models.append(EmotionRecognizer.from_pretrained(aside, trust_code=setup.trust_code))
-    return Service(models[0], models[1] if setup.causal else None, setup.limits, metrics, setup.characters)
+    recognizer, *causal = (
+        EmotionRecognizer(TrainedModel.from_bytes(content, trust_code=setup.trust_code))
+        for content in (setup.model, setup.causal)
+        if content is not None
+    )
+    return Service(recognizer, causal[0] if causal else None, setup.limits, metrics, setup.characters)
 
 
 async def _serve(theirs: socket.socket) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sacl.conversation import Conversation
@@ -17,7 +15,6 @@ from sacl.serve.messages import Setup
 from sacl.serve.process import Process
 from sacl.serve.service import Service, stopping
 from sacl.serve.waiting import Waiting
-from sacl.training.trained import MODEL_FILE, TrainedModel
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,8 +46,8 @@ class Readers(Service):
         trust_code: bool = False,
     ) -> None:
         super().__init__(recognizer, causal, limits)
-        live = None if causal is None else _saved(causal.trained)
-        setup = Setup(_saved(recognizer.trained), live, trust_code, limits)
+        live = None if causal is None else causal.trained.to_bytes()
+        setup = Setup(recognizer.trained.to_bytes(), live, trust_code, limits)
         self._short_reader = Process(setup, self.metrics)
         self._long_reader = Process(replace(setup, characters=_OF_LONG, niceness=_NICENESS), self.metrics)
         self._room = limits.arriving * limits.body_bytes
@@ -172,9 +169,3 @@ class Readers(Service):
             await self._long_reader.is_there()
             result = await self._long_reader.call(name, *arguments, **options)
         return result
-
-
-def _saved(trained: TrainedModel) -> bytes:
-    with TemporaryDirectory() as aside:
-        trained.save(Path(aside) / MODEL_FILE)
-        return (Path(aside) / MODEL_FILE).read_bytes()

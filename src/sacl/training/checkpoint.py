@@ -35,17 +35,22 @@ def save(path: Path, kind: str, tensors: Mapping[str, Tensor], content: Mapping[
     Raises:
         ModelError: it cannot be written; what was there stays.
     """
+    try:
+        # Not safetensors' own save_file, whose files only their owner may read.
+        with whole_file(path) as file:
+            file.write(packed(kind, tensors, content))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"it cannot be written ({reason(error)})", where=str(path), remedy=remedy(error)) from error
+
+
+def packed(kind: str, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> bytes:
+    """What `save` writes."""
     # Copies: safetensors refuses tensors that share memory, as tied parameters do.
     plain = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     about = {"format_version": FORMAT_VERSION, "kind": kind, "content": dict(content)}
     about["sha256"] = _digest(plain, about)
-    try:
-        # Not safetensors' own save_file, whose files only their owner may read.
-        with whole_file(path) as file:
-            # One entry: safetensors writes several in an order that changes from call to call.
-            file.write(serialised(plain, {_ENTRY: json.dumps(about, sort_keys=True)}))
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"it cannot be written ({reason(error)})", where=str(path), remedy=remedy(error)) from error
+    # One entry: safetensors writes several in an order that changes from call to call.
+    return serialised(plain, {_ENTRY: json.dumps(about, sort_keys=True)})
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from sacl.model.batch import UNLABELLED, ConversationItem, collate
 from sacl.model.build import build_model
 from sacl.settings import FeatureSettings, ModelSettings
 from sacl.training.calibration import tempered
-from sacl.training.checkpoint import load, save
+from sacl.training.checkpoint import load, packed, save
 
 MODEL_FILE = "model.safetensors"
 
@@ -140,6 +141,13 @@ class TrainedModel:
         Raises:
             ModelError: it cannot be written.
         """
+        save(path, "model", *self._parts())
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        return packed("model", *self._parts())
+
+    def _parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.standardisation is not None:
             tensors["features.mean"] = self.standardisation.mean
@@ -153,7 +161,15 @@ class TrainedModel:
             "about": dict(self.about),
             "temperature": self.temperature,
         }
-        save(path, "model", tensors, content)
+        return tensors, content
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, trust_code: bool = False) -> TrainedModel:
+        """Of what `to_bytes` gave; see `load`."""
+        with TemporaryFile() as file:  # safetensors reads its metadata from files alone; this one has no name
+            file.write(content)
+            file.flush()
+            return cls.load(Path(f"/dev/fd/{file.fileno()}"), trust_code=trust_code)
 
     @classmethod
     def load(cls, path: Path, *, trust_code: bool = False) -> TrainedModel:
