@@ -100,6 +100,7 @@ def serve(folder: Path, together: int) -> None:
     """The server, in a process of its own; its port goes to stdout."""
     from sacl.recognizer import EmotionRecognizer
     from sacl.serve.app import create_app
+    from sacl.serve.client import Proxies
     from sacl.serve.limits import Limits
     from sacl.serve.readers import Readers
     from sacl.serve.server import bound, run
@@ -110,7 +111,7 @@ def serve(folder: Path, together: int) -> None:
     service.warm_up()
     with bound("127.0.0.1", 0) as listening:
         print(listening.getsockname()[1], flush=True)
-        run(app, service, listening)
+        run(app, service, listening, Proxies())
 
 
 def main(seconds: float) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,34 @@ pytest.importorskip("fastapi", reason="fastapi is not installed (extra serve)")
 
 
 @pytest.fixture
-def started(sacl: Sacl, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """started("MODEL", ...): what was said, and the application and service that would have run."""
+def started(sacl: Sacl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """started("MODEL", ...): what was said, and the application, service and proxies that would have run."""
     from sacl.serve import log, server
+
+    services: list[Any] = []
 
     def run(*arguments: str | Path) -> Any:
         ran: list[Any] = []
-        monkeypatch.setattr(server, "run", lambda app, service, listening: ran.extend((app, service)))
+        monkeypatch.setattr(server, "run", lambda app, service, _, proxies: ran.extend((app, service, proxies)))
         monkeypatch.setattr(log, "log_to", lambda stream: None)
-        return sacl("serve", *arguments, "--port", "0", "--no-page"), *ran
+        said = sacl("serve", *arguments, "--port", "0", "--no-page")
+        services.extend(ran[1:2])
+        return said, *ran
 
-    return run
+    yield run
+    for service in services:
+        asyncio.run(service.stop())
 
 
 def test_the_address_is_told_and_limits_are_taken(started: Any, trained: Any) -> None:
-    said, _, service = started(trained.run, "--max-turns", "7", "--session-minutes", "2", "--rate", "9")
+    said, _, service, proxies = started(
+        trained.run, "--max-turns", "7", "--session-minutes", "2", "--rate", "9", "--proxy", "::1"
+    )
     assert said.code == 0
     assert said.out.startswith("sacl: serving at http://127.0.0.1:")
     assert (service.limits.turns, service.limits.session_idle_seconds) == (7, 120)
     assert service.limits.requests_per_minute == 9
+    assert list(map(str, proxies.networks)) == ["::1/128"]
     assert service.causal is None
     assert "no live sessions" in said.err
 
@@ -46,10 +56,10 @@ def test_a_causal_model_serves_live_sessions_too(started: Any, trained: Any, tmp
         str(trained.data / "train.jsonl"), valid=valid, bidirectional=False, epochs=1, hidden_size=4
     )
     causal.save_pretrained(tmp_path)
-    said, _, service = started(tmp_path)
+    said, _, service, _ = started(tmp_path)
     assert service.causal is service.recognizer
     assert said.err == ""
-    _, _, service = started(trained.run, "--causal", tmp_path)
+    _, _, service, _ = started(trained.run, "--causal", tmp_path)
     assert service.causal is not service.recognizer
     said = started(trained.run, "--causal", trained.run)[0]
     assert said.code == 2

@@ -42,6 +42,7 @@ SHOWN_ONLY = {
     "text",
     "yaml",
     "json",
+    "nginx",
     "bibtex",
     "{toctree}",
     "{eval-rst}",

@@ -157,9 +157,10 @@ def listening() -> Callable[..., Any]:
     pytest.importorskip("fastapi", reason="fastapi is not installed (extra serve)")
     from sacl.serve import server
     from sacl.serve.app import create_app
+    from sacl.serve.client import Proxies
 
     @contextmanager
-    def started(service: Any, app: Any = None) -> Iterator[int]:
+    def started(service: Any, app: Any = None, proxies: Sequence[str] = ()) -> Iterator[int]:
         running: list[Any] = []
 
         class Kept(server._Server):
@@ -171,7 +172,7 @@ def listening() -> Callable[..., Any]:
             patched.setattr(server, "_Server", Kept)
             patched.setattr(server, "_STREAMS", 0.0)
             app = app or create_app(service, page=False)
-            thread = threading.Thread(target=server.run, args=(app, service, door))
+            thread = threading.Thread(target=server.run, args=(app, service, door, Proxies(proxies)))
             thread.start()
             try:
                 while not (running and running[0].started):

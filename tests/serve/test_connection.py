@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 pytest.importorskip("fastapi", reason="fastapi is not installed (extra serve)")
 
 from sacl.recognizer import EmotionRecognizer
+from sacl.serve.client import Proxies
 from sacl.serve.connection import Connections
 from sacl.serve.limits import Limits
 from sacl.serve.service import Service
@@ -46,7 +47,7 @@ def test_there_is_always_room_and_nobody_holds_more_than_a_fourth(
     most: int, comers: list[tuple[str, bool]], draw: Any
 ) -> None:
     cut: list[One] = []
-    all, here = Connections(Limits(connections=most)), list[One]()
+    all, here = Connections(Limits(connections=most), Proxies()), list[One]()
     for since, (address, is_waiting) in enumerate(comers):
         new = One(address, since, True, cut)
         all.add(new)  # type: ignore[arg-type]
@@ -65,7 +66,7 @@ def test_there_is_always_room_and_nobody_holds_more_than_a_fourth(
 
 def test_those_are_cut_first_that_kept_the_server_waiting_longest() -> None:
     cut: list[One] = []
-    all = Connections(Limits(connections=80))
+    all = Connections(Limits(connections=80), Proxies())
     crowd = [One("a", since, is_waiting=since != 1, cut=cut) for since in range(20)]
     other = One("b", -1, True, cut)
     for one in [other, *crowd, One("a", 99, True, cut)]:
@@ -75,7 +76,7 @@ def test_those_are_cut_first_that_kept_the_server_waiting_longest() -> None:
 
 def test_a_crowd_of_many_clients_is_cut_by_age_alone() -> None:
     cut: list[One] = []
-    all = Connections(Limits(connections=30))
+    all = Connections(Limits(connections=30), Proxies())
     some = [One(f"client {i}", i, True, cut) for i in range(31)]
     for one in some:
         all.add(one)  # type: ignore[arg-type]
@@ -85,7 +86,7 @@ def test_a_crowd_of_many_clients_is_cut_by_age_alone() -> None:
 
 def test_a_new_client_is_let_in_where_many_hold_all_connections_and_all_are_being_answered() -> None:
     cut: list[One] = []
-    all = Connections(Limits(connections=80))
+    all = Connections(Limits(connections=80), Proxies())
     for i in range(80):
         all.add(One(f"client {i % 16}", i, False, cut))  # type: ignore[arg-type]
     new = One("new", 99, True, cut)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("fastapi", reason="fastapi is not installed (extra serve)")
 
 from sacl.serve import door
-from sacl.serve.client import client_of
+from sacl.serve.client import Proxies, client_of
 from sacl.serve.rate import Rate
 from sacl.serve.server import bound
 
@@ -63,7 +63,7 @@ def test_those_that_connect_too_often_are_reset_and_others_let_in(monkeypatch: p
     monkeypatch.setattr(door, "_AT_ONCE", 3)
     with bound("127.0.0.1", 0) as listening, ExitStack() as stack:
         listening.setblocking(False)
-        listening.limit(2, lambda: 0.0)
+        listening.limit(2, Proxies(), lambda: 0.0)
 
         def connect(address: str, number: int) -> list[socket.socket]:
             some = [stack.enter_context(socket.socket()) for _ in range(number)]
@@ -89,6 +89,14 @@ def test_those_that_connect_too_often_are_reset_and_others_let_in(monkeypatch: p
 
 def test_without_a_rate_everybody_is_let_in() -> None:
     with bound("127.0.0.1", 0) as listening, ExitStack() as stack:
+        some = [stack.enter_context(socket.create_connection(listening.getsockname())) for _ in range(20)]
+        found = {stack.enter_context(listening.accept()[0]).getpeername() for _ in some}
+        assert found == {one.getsockname() for one in some}
+
+
+def test_a_proxy_connects_as_often_as_it_likes() -> None:
+    with bound("127.0.0.1", 0) as listening, ExitStack() as stack:
+        listening.limit(1, Proxies(["127.0.0.1"]), lambda: 0.0)
         some = [stack.enter_context(socket.create_connection(listening.getsockname())) for _ in range(20)]
         found = {stack.enter_context(listening.accept()[0]).getpeername() for _ in some}
         assert found == {one.getsockname() for one in some}

@@ -15,6 +15,7 @@ import uvicorn
 from sacl.recognizer import EmotionRecognizer
 from sacl.serve import server
 from sacl.serve.app import create_app
+from sacl.serve.client import Proxies
 from sacl.serve.connection import Connections
 from sacl.serve.limits import Limits
 from sacl.serve.service import Service
@@ -43,7 +44,7 @@ def test_a_client_that_does_not_go_is_cut_off_and_nothing_is_logged_as_a_failure
 
         with server.bound("127.0.0.1", 0) as listening:
             config = uvicorn.Config(waiting, log_config=None, lifespan="on")
-            served = server._Server(config, app, service, Connections(Limits()))
+            served = server._Server(config, app, service, Connections(Limits(), Proxies()))
             serving = asyncio.create_task(served.serve(sockets=[listening]))
             _, writer = await asyncio.open_connection(*listening.getsockname())
             writer.write(b"GET /never HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -37,6 +37,10 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Another name under which clients ask for the server; may be repeated.")
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a proxy, whose X-Forwarded-For is who asks; may be repeated."),
+    ] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page at / too.")] = True,
     max_megabytes: Annotated[int, typer.Option(min=1, help="Of one request.")] = 4,
     max_turns: Annotated[int, typer.Option(min=1, help="Of one conversation.")] = 5000,
@@ -62,8 +66,10 @@ def serve(
     # The page's library would report its use, and look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
+        from sacl.serve.client import Proxies
         from sacl.serve.server import bound, run
 
+        proxies = Proxies(proxy or ())
         with bound(host, port) as listening:
             from sacl.serve.app import LOCAL, create_app
             from sacl.serve.limits import Limits
@@ -85,7 +91,7 @@ def serve(
             app = create_app(service, token=token, hosts=(*LOCAL, host, *(allow_host or ())), page=page)
             _tell(host, listening.getsockname()[1], token, live)
             log_to(sys.stderr)
-            run(app, service, listening)
+            run(app, service, listening, proxies)
     except ModuleNotFoundError as error:
         raise _missing(error) from None
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from sacl.serve.answers import refusal
-from sacl.serve.client import client_of
+from sacl.serve.client import Proxies, client_of
 from sacl.serve.limits import Limits
 
 _SHARE = 4
@@ -31,10 +31,11 @@ class Connections:
 
     Args:
         limits: `connections`, `head_seconds`, `answer_seconds`.
+        proxies: each of whose connections may be another client's.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, proxies: Proxies) -> None:
+        self.limits, self.proxies = limits, proxies
         self._of: dict[str, dict[Connection, None]] = {}
         self._number = 0
 
@@ -80,7 +81,7 @@ class Connection(H11Protocol):
     """One connection, as uvicorn makes it.
 
     Attributes:
-        address: of the client.
+        address: of the client; of a proxy's connection, itself.
         since: the moment of the last step that was done: the connection, a whole head, a whole answer.
     """
 
@@ -104,6 +105,8 @@ class Connection(H11Protocol):
         """There is a client."""
         super().connection_made(transport)
         self.address = client_of(self.client)
+        if self.client is not None and self.client in self._all.proxies:
+            self.address = " ".join(map(str, self.client))
         self._descriptor = transport.get_extra_info("socket").fileno()
         self._client_of_socket[self._descriptor] = self.address
         self._all.add(self)

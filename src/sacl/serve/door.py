@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from sacl.serve.client import client_of
+from sacl.serve.client import Proxies, client_of
 from sacl.serve.rate import Rate
 
 _AT_ONCE = 16
@@ -29,9 +29,11 @@ class Door(socket.socket):
         self._rate: Rate | None = None
         self._crowd_rate: Rate | None = None
         self._in_row = 0
+        self._proxies = Proxies()
 
-    def limit(self, per_minute: int, clock: Callable[[], float] = monotonic) -> None:
-        """Lets in so many of one client a minute from then on, and in a crowd not all of them at once."""
+    def limit(self, per_minute: int, proxies: Proxies, clock: Callable[[], float] = monotonic) -> None:
+        """From then on lets in so many of one client a minute, in a crowd not all of them at once; of proxies all."""
+        self._proxies = proxies
         self._rate = Rate(per_minute, clock)
         self._crowd_rate = Rate(per_minute, clock, at_once=max(1, int(per_minute * _CROWD_SECONDS / 60)))
 
@@ -48,7 +50,7 @@ class Door(socket.socket):
                 self._in_row = 0
                 raise
             self._in_row += 1
-            if self._is_let_in(client_of(address)):
+            if address in self._proxies or self._is_let_in(client_of(address)):
                 return one, address
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             one.close()

@@ -24,6 +24,7 @@ from sacl.serve.fairness import FairSelector
 if TYPE_CHECKING:  # a port that is in use is to be told before PyTorch is loaded
     from fastapi import FastAPI
 
+    from sacl.serve.client import Proxies
     from sacl.serve.connection import Connections
     from sacl.serve.limits import Limits
     from sacl.serve.service import Service
@@ -61,13 +62,13 @@ def bound(host: str, port: int) -> Door:
         raise RunError(f"it cannot be listened at ({said})", where=where, remedy=remedy) from None
 
 
-def run(app: FastAPI, service: Service, listening: Door) -> None:
+def run(app: FastAPI, service: Service, listening: Door, proxies: Proxies) -> None:
     """Answers until SIGTERM or Ctrl-C; then takes no more, answers what was accepted, and returns."""
     from sacl.serve.connection import Connection, Connections
 
-    connections = Connections(_with_descriptors(service.limits))
+    connections = Connections(_with_descriptors(service.limits), proxies)
     # Twice as many as requests, so that a client that connects for each is refused by an answer, as others are.
-    listening.limit(2 * service.limits.requests_per_minute)
+    listening.limit(2 * service.limits.requests_per_minute, proxies)
     selector = FairSelector()
     made: Any = partial(Connection, connections, selector.client_of)
     config = uvicorn.Config(
@@ -78,7 +79,9 @@ def run(app: FastAPI, service: Service, listening: Door) -> None:
         log_config=None,
         log_level=logging.ERROR,  # it warns of every request that is not HTTP
         access_log=False,
-        proxy_headers=False,  # whoever sends them could take another's place in the count of requests
+        # Whoever else sends them could take another's place in the count of requests.
+        proxy_headers=bool(proxies.networks),
+        forwarded_allow_ips=[str(network) for network in proxies.networks],
         server_header=False,
         ws="none",
         lifespan="on",

@@ -14,6 +14,7 @@ from typing import Any
 
 from sacl.recognizer import EmotionRecognizer
 from sacl.serve.app import create_app
+from sacl.serve.client import Proxies
 from sacl.serve.limits import Limits
 from sacl.serve.server import bound, run
 from sacl.serve.service import Service
@@ -68,7 +69,7 @@ def main(folder: Path) -> None:
     add_page(app, service)
     with bound("127.0.0.1", 0) as listening:
         print(listening.getsockname()[1], flush=True)
-        run(app, service, listening)
+        run(app, service, listening, Proxies())
 
 
 if __name__ == "__main__":
