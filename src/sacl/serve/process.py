@@ -214,7 +214,7 @@ class _Begun:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                start_new_session=True,  # Ctrl-C is for this process
+                process_group=0,  # Ctrl-C is for this process; between sessions niceness would count for nothing
             )
         self._setup: Setup | None = setup
 
