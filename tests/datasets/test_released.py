@@ -321,7 +321,7 @@ def test_a_billion_laughs_are_not_followed(read: Any) -> None:
     many = [f"c{k}" for k in range(300)]
     everywhere = dict.fromkeys(many, shared)
     talk = [dict.fromkeys(many, part) for part in (["M"] * 1000, [0] * 1000, ["ha" * 500] * 1000)]
-    started = time.monotonic()
+    started = time.process_time()
     for content in (
         laughs,
         texts(speakers=dict.fromkeys(LENGTHS, laughs)),
@@ -333,7 +333,7 @@ def test_a_billion_laughs_are_not_followed(read: Any) -> None:
     ):
         with pytest.raises(DataError):
             read(content, "iemocap")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("labels", ["emotion", "sentiment"])

@@ -54,16 +54,16 @@ GREEDY = {
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_a_greedy_pickle_is_refused_at_once(name: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(DataError, match=r"byte \d+: "):
         plain_data(GREEDY[name])
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_deep_data_and_billions_of_laughs_take_no_more_than_their_bytes() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     laughs = b"]p0\n" + b"".join(b"(" + b"g%d\n" % n * 10 + b"lp%d\n" % (n + 1) for n in range(40)) + b"."
     assert len(plain_data(laughs)) == 10
     plain_data(deep_tuple(100_000) + b".")
     plain_data(b"]" * 100_000 + b"a" * 99_999 + b".")
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2

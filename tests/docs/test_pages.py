@@ -173,7 +173,7 @@ class Reader:
     def start(self, command: str) -> str:
         child = subprocess.Popen(["bash", "-ec", f"exec {command}"], cwd=self.folder, env=self.environment)
         self.background.append(child)
-        for _ in range(600):
+        for _ in range(2_000):
             assert child.poll() is None, f"{command} has ended"
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready"):
                 return ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 from collections import Counter
 from collections.abc import Callable
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -169,7 +170,9 @@ def test_an_answer_that_is_not_fetched_ends_the_connection(port: int) -> None:
     except (ConnectionResetError, BrokenPipeError):
         one.close()
         return
-    sleep(2)
+    cut = select.poll()
+    cut.register(one, 0)  # told of its end alone: whoever reads has fetched something
+    assert cut.poll(PATIENCE * 1000)
     one.settimeout(PATIENCE)
     assert read(one).endswith(b"reset")
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow  # PyTorch is loaded anew in every process
 ROOT = Path(__file__).parents[2]
 SLOW = Path(__file__).parents[1] / "fixtures" / "slow_server.py"
 CHAT = {"utterances": [{"speaker": "Zebedee", "text": "hooray it was xylophone"}, {"speaker": "Bo", "text": "late"}]}
-PATIENCE = 60
+PATIENCE = 240
 
 
 class Running(NamedTuple):
@@ -60,6 +60,7 @@ def running(command: list[str], folder: Path, **environment: str) -> Iterator[Ru
     guard.start()
     try:
         line = process.stdout.readline()
+        guard.cancel()
         port = re.search(r"(\d+)(?: \(|\s*$)", line)
         assert port, (line, process.communicate(timeout=PATIENCE))
         yield Running(process, f"http://127.0.0.1:{port[1]}", folder)

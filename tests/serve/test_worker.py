@@ -103,14 +103,14 @@ def test_a_thread_that_is_killed_is_noticed(
 def test_a_step_that_does_not_come_back_is_given_up_and_those_behind_it_are_told(
     ask: Any, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_STEP_SECONDS", 0.1)
-
     async def work(client: Any) -> None:
         encoder: Any = service.recognizer.encoder
         encoder.gate.clear()
+        monkeypatch.setattr(worker, "_STEP_SECONDS", 0.1)
         behind = [asyncio.ensure_future(client.post("/v1/predict", json=CHAT)) for _ in range(3)]
         assert [(await one).status_code for one in behind] == [503] * 3
         assert await told(client) == [503, 503]
+        monkeypatch.undo()
         encoder.gate.set()
         while not service.is_well:  # it came back after all
             await asyncio.sleep(0.01)

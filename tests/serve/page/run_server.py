@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
 
     slow = Slow(whole.encoder)
     whole.encoder = slow  # type: ignore[assignment]
-    service = Service(whole, live, Limits(turns=2_500, body_bytes=2**20))
+    service = Service(whole, live, Limits(turns=2_500, body_bytes=2**20, requests_per_minute=10**5))
     app = create_app(service, page=False)
 
     @app.post("/test/let/{number}")
