@@ -43,6 +43,16 @@ def test_a_run_reads_back_with_the_scores_of_its_results(make_run):
     assert run.conversations.max() == 8
 
 
+def figures_with(**others):
+    """result.json whose figures on the test split are others."""
+
+    def change(text):
+        result = json.loads(text)
+        return json.dumps(result | {"test": result["test"] | others})
+
+    return change
+
+
 DAMAGE = {
     "result cut off": ("result.json", lambda t: t[:40]),
     "result without test": (
@@ -53,6 +63,11 @@ DAMAGE = {
     "result of another seed": ("result.json", result_with(seed=7)),
     "result no object": ("result.json", lambda t: "[]"),
     "figure not a number": ("result.json", lambda t: t.replace('"accuracy": 50.0', '"accuracy": NaN')),
+    "another accuracy": ("result.json", figures_with(accuracy=99.0)),
+    "another F1 of a class": ("result.json", figures_with(f1=[1.0, 2.0, 3.0])),
+    "an F1 missing": ("result.json", figures_with(f1=[])),
+    "other utterances of a class": ("result.json", figures_with(support=[1, 2, 3])),
+    "no utterances of a class": ("result.json", figures_with(support=[])),
     "predictions cut off": ("predictions.jsonl", lambda t: t[:-30]),
     "predictions empty": ("predictions.jsonl", lambda t: ""),
     "a line missing": ("predictions.jsonl", lambda t: t.split("\n", 2)[2]),

@@ -271,7 +271,10 @@ def read_result(folder: Path) -> dict[str, Any]:
             raise RunError(f"its format_version is {result['format_version']}", where=str(path), remedy="Upgrade sacl")
         if not {"seed", "epoch", "labels", "valid", "test", "data"} <= result.keys():
             raise ValueError("an entry is missing")
-        float(result["valid"]["weighted_f1"])  # what a run's best seed is told by
+        valid = result["valid"]["weighted_f1"]  # what a run's best seed is told by
+        if not isinstance(valid, int | float):
+            raise ValueError("no figure")
+        float(valid)  # nor one of too many digits
         return dict(result)
     except FileNotFoundError:
         raise RunError("this seed is not complete", where=str(folder), remedy="Continue with --resume") from None

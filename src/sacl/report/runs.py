@@ -15,7 +15,7 @@ from sacl.experiment.digests import check_files
 from sacl.experiment.recipe import Recipe
 from sacl.experiment.run import METRICS_FILE, PREDICTIONS_FILE, RESULT_FILE, read_result
 from sacl.experiment.study import open_study, seed_folder
-from sacl.metrics import score
+from sacl.metrics import Scores, score
 from sacl.report.predictions import Key, Placed, read_predictions
 
 UNLABELLED = -1
@@ -77,8 +77,13 @@ class Run:
         return conversation_numbers(self.keys)
 
 
-class _Scores(BaseModel):
-    model_config = ConfigDict(allow_inf_nan=False)
+class _Said(BaseModel):
+    """Taken from a file as it is: what is shown is the file's, not what could be made of it."""
+
+    model_config = ConfigDict(allow_inf_nan=False, strict=True)
+
+
+class _Scores(_Said):
     accuracy: float
     weighted_f1: float
     macro_f1: float
@@ -89,14 +94,14 @@ class _Test(_Scores):
     support: list[int]
 
 
-class _Data(BaseModel):
+class _Data(_Said):
     corpus: str
     fingerprint: str
     features: str
     source: dict[str, Any]
 
 
-class _Result(BaseModel):
+class _Result(_Said):
     """What is read of `result.json`."""
 
     seed: int
@@ -109,10 +114,9 @@ class _Result(BaseModel):
     data: _Data
 
 
-class _Epoch(BaseModel):
+class _Epoch(_Said, extra="allow"):
     """What is read of a line of `metrics.jsonl`."""
 
-    model_config = ConfigDict(allow_inf_nan=False, extra="allow")
     epoch: int
     train_loss: float
     valid_loss: float
@@ -199,14 +203,21 @@ def _read_seed(folder: Path, seed: int) -> _Read:
     except DataError as error:
         raise RunError(error.found, where=error.where, remedy="Delete the seed's folder and --resume") from None
     scores = score(gold[gold >= 0], predicted[gold >= 0], len(labels)) if (gold >= 0).any() else None
-    if scores is None or abs(scores.weighted_f1 - checked.test.weighted_f1) > 1e-6:
+    if scores is None or not _agree(scores, checked.test):
         raise RunError(
-            f"its predictions do not give the W-F1 of {RESULT_FILE}, {checked.test.weighted_f1:.2f}",
+            f"its predictions do not give the figures of {RESULT_FILE}",
             where=str(path),
             remedy="Delete the seed's folder and --resume",
         )
     history = _history(folder / METRICS_FILE, checked)
     return _Read(SeedRun(seed, result, history, predicted, probabilities), labels, list(placed), gold)
+
+
+def _agree(scores: Scores, told: _Test) -> bool:
+    """Whether a result tells what its predictions give."""
+    found = (scores.accuracy, scores.weighted_f1, scores.macro_f1, *scores.f1)
+    others = (told.accuracy, told.weighted_f1, told.macro_f1, *told.f1)
+    return list(scores.support) == told.support and all(abs(a - b) <= 1e-6 for a, b in zip(found, others, strict=True))
 
 
 def _arrays(
