@@ -70,6 +70,7 @@ ANN = {"speaker": "Ann", "text": "Hello"}
         (line(ANN | {"text": ["Hello"]}), ", conversation c1, utterance 0: its text is of type list"),
         (line(ANN | {"text": "\0"}), ", conversation c1, utterance 0: its text holds a NUL"),
         (line(ANN | {"text": "\ud800"}), ", conversation c1, utterance 0: its text holds a NUL or a lone surrogate"),
+        (line(ANN | {"id": "\ud800", "texts": ""}), ", conversation c1, utterance 0: unknown key 'texts'"),
         (line(ANN | {"emoton": "joy"}), ", conversation c1, utterance 0: unknown key 'emoton'. Write 'emotion'"),
         (
             line(ANN | {"colour": "red"}),

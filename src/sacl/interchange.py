@@ -102,8 +102,9 @@ def utterance(turn: object, position: int, where: str) -> Utterance:
             where=within(where, utterance=position),
             remedy='Write {"speaker": "...", "text": "..."}',
         )
-    id = turn.get("id") if isinstance(turn.get("id"), str) else position
-    where = within(where, utterance=id)
+    id = turn.get("id")
+    # One that no answer could hold does not name the place; it is told of below, unless something else is first.
+    where = within(where, utterance=id if isinstance(id, str) and _encodable(id) else position)
     for key in turn:
         if key not in (*TURN_KEYS, *RECOGNISED_KEYS):
             near = difflib.get_close_matches(key, TURN_KEYS, 1)
